@@ -1,0 +1,137 @@
+"""Everything that a network becomes in the kernel, decided before anything is made. Pure.
+
+A `Network` comes in with the run's tag, switch port numbers and the engines that this machine has; out come
+names, batches of `ip` and `tc` commands, and bridges. `testbed.emulation.network` applies them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from testbed.emulation.capabilities import Engines
+from testbed.emulation.commands import Batch
+from testbed.emulation.links import Shaping, gso_segments, shaping, tc_lines
+from testbed.emulation.ovs import Bridge, Port
+from testbed.topology.model import Host, Link, Network
+
+FABRIC = "fabric"
+HOST_DEVICE = "eth0"
+
+PortNumbers = Mapping[str, Mapping[str, int]]
+"""PoP id -> link id -> OpenFlow port number."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """The interface at the sending end of one link direction, and how it is shaped."""
+
+    namespace: str
+    name: str
+    link: str
+    source: str
+    shaping: Shaping
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """The kernel objects of one run. Interface names are at most 15 characters and start with the tag."""
+
+    tag: str
+    network: Network
+    ports: PortNumbers
+    engines: Engines
+    congestion_control: str
+
+    @property
+    def fabric(self) -> str:
+        """The namespace of all switches."""
+        return self.namespace(FABRIC)
+
+    def namespace(self, host: str) -> str:
+        return f"{self.tag}.{host}"
+
+    @cached_property
+    def namespaces(self) -> tuple[str, ...]:
+        return (self.fabric, *(self.namespace(host.id) for host in self.network.hosts))
+
+    @cached_property
+    def bridge_names(self) -> Mapping[str, str]:
+        """PoP id -> bridge."""
+        return {pop.id: f"{self.tag}s{number}" for number, pop in enumerate(self.network.pops)}
+
+    @cached_property
+    def devices(self) -> Mapping[tuple[str, str], Device]:
+        """(link id, sending end) -> device."""
+        found = {}
+        for number, link in enumerate(self.network.links):
+            for end, letter in ((link.a, "a"), (link.b, "b")):
+                at_host = end in self.network.host_by_id
+                found[link.id, end] = Device(
+                    namespace=self.namespace(end) if at_host else self.fabric,
+                    name=HOST_DEVICE if at_host else f"{self.tag}l{number}{letter}",
+                    link=link.id,
+                    source=end,
+                    shaping=shaping(link.direction(end), self.engines.delay == "netem"),
+                )
+        return found
+
+    def links_batch(self) -> Batch:
+        """All veth pairs, made from inside the fabric: the machine's own namespace never sees them."""
+        lines = ["link set dev lo up"]
+        for link in self.network.links:
+            ours, theirs = self.devices[link.id, link.b], self.devices[link.id, link.a]
+            where = "" if theirs.namespace == self.fabric else f" netns {theirs.namespace}"
+            lines.append(f"link add dev {ours.name} type veth peer name {theirs.name}{where}")
+        for device in self.devices.values():
+            if device.namespace == self.fabric:
+                lines.append(f"link set dev {device.name} addrgenmode none up")
+        return Batch("ip", self.fabric, tuple(lines))
+
+    def host_batches(self) -> tuple[Batch, ...]:
+        """Address, route and gateway of each host. The gateway's MAC is given, so that nobody asks by ARP."""
+        return tuple(self._host_batch(host) for host in self.network.hosts)
+
+    def shaping_batches(self) -> tuple[Batch, ...]:
+        """The qdiscs of every direction of every link, a batch for each namespace."""
+        lines: dict[str, list[str]] = defaultdict(list)
+        for device in self.devices.values():
+            lines[device.namespace].extend(tc_lines(device.name, device.shaping))
+        return tuple(Batch("tc", namespace, tuple(group)) for namespace, group in lines.items())
+
+    def bridges(self) -> tuple[Bridge, ...]:
+        links_at: dict[str, list[Link]] = defaultdict(list)
+        for link in self.network.links:
+            for end in {link.a, link.b} & self.network.pop_by_id.keys():
+                links_at[end].append(link)
+        return tuple(
+            Bridge(
+                name=self.bridge_names[pop.id],
+                datapath_id=pop.datapath_id,
+                ports=tuple(
+                    Port(self.devices[link.id, pop.id].name, self.ports[pop.id][link.id])
+                    for link in links_at[pop.id]
+                ),
+            )
+            for pop in self.network.pops
+        )
+
+    def _host_batch(self, host: Host) -> Batch:
+        pop = self.network.pop_by_id[host.pop]
+        uplink = self.network.link_by_id[host.link].direction(host.id)
+        gateway, device = pop.gateway_ip, HOST_DEVICE
+        return Batch(
+            "ip",
+            self.namespace(host.id),
+            (
+                "link set dev lo up",
+                f"link set dev {device} address {host.mac} gso_max_segs {gso_segments(uplink.rate_bps)}",
+                f"link set dev {device} addrgenmode none up",
+                f"addr add {host.ip}/32 dev {device}",
+                f"neigh add {gateway} lladdr {pop.gateway_mac} dev {device} nud permanent",
+                f"route add {gateway} dev {device} scope link",
+                f"route add default via {gateway} dev {device} congctl {self.congestion_control}",
+            ),
+        )

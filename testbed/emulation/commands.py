@@ -1,0 +1,72 @@
+"""Running batches of `ip` and `tc` commands inside namespaces: one process a batch, no shell.
+
+Pure code elsewhere makes the batches; here they are applied, and a line that the kernel refuses becomes an
+error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from testbed.errors import RunError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Lines for `ip -batch` or `tc -batch`, run in a namespace, or in the machine's own where it is empty."""
+
+    program: Literal["ip", "tc"]
+    namespace: str
+    lines: tuple[str, ...]
+
+
+def apply(batches: Sequence[Batch]) -> None:
+    """Apply batches that do not depend on each other. Raises RunError with the line that failed."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for _ in pool.map(_apply_one, batches):
+            pass
+
+
+def query_json(program: Literal["ip", "tc"], namespace: str, command: str) -> list[Any]:
+    """The JSON answer to one command, with statistics. Raises RunError where it fails."""
+    answer = query_text(program, namespace, [command], options=("-j", "-s"))
+    return list(json.loads(answer)) if answer.strip() else []
+
+
+def query_text(
+    program: Literal["ip", "tc"], namespace: str, commands: Sequence[str], options: Sequence[str] = ()
+) -> str:
+    """What `commands` print, one after the other. Raises RunError where one fails."""
+    arguments = [program, *_inside(namespace), *options, "-batch", "-"]
+    text = "".join(f"{command}\n" for command in commands)
+    done = subprocess.run(arguments, input=text, text=True, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise RunError(f"{program} in {namespace or 'the machine'}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _apply_one(batch: Batch) -> None:
+    arguments = [batch.program, *_inside(batch.namespace), "-batch", "-"]
+    text = "".join(f"{line}\n" for line in batch.lines)
+    done = subprocess.run(arguments, input=text, text=True, capture_output=True, check=False)
+    if done.returncode != 0:
+        line = _failed_line(done.stderr, batch.lines)
+        raise RunError(f"{batch.program} {line} in {batch.namespace or 'the machine'}: {done.stderr.strip()}")
+
+
+def _inside(namespace: str) -> list[str]:
+    return ["-n", namespace] if namespace else []
+
+
+def _failed_line(stderr: str, lines: Sequence[str]) -> str:
+    """The line that `Command failed -:<number>` names."""
+    _, _, number = stderr.rpartition("Command failed -:")
+    try:
+        return lines[int(number.split()[0]) - 1]
+    except (ValueError, IndexError):
+        return f"-batch of {len(lines)} lines"

@@ -1,0 +1,218 @@
+"""Who owns what: a run's tag, its folder, and the list of what it made, written before it is made.
+
+A run keeps `/run/testbed/<tag>/`: its journal, sockets and the database of its Open vSwitch. All that it
+makes carries the tag: namespaces are named `<tag>.<host>`, interfaces `<tag>...`, processes have
+`TESTBED_RUN=<tag>` in their environment. `clean` removes exactly that, whoever died before. The folder is on
+a tmpfs, so a reboot leaves nothing to clean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+RUNS = Path("/run/testbed")
+NAMESPACES = Path("/run/netns")
+RUN_VARIABLE = "TESTBED_RUN"
+_KILL_AFTER_S = 1.0
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run as its folder shows it. `alive` means that the program that started it still runs."""
+
+    tag: str
+    folder: Path
+    experiment: str
+    pid: int
+    started_s: float
+    user: str
+    alive: bool
+    namespaces: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What `clean` removed of one run."""
+
+    tag: str
+    processes: int
+    namespaces: int
+
+
+class Journal:
+    """The journal of a living run. Its lock is held until `close`, or until the process dies."""
+
+    def __init__(self, tag: str, folder: Path, file: IO[str]) -> None:
+        self.tag = tag
+        self.folder = folder
+        self._file = file
+
+    @staticmethod
+    def create(experiment: str) -> Journal:
+        """Start a run under a fresh tag. Raises PermissionError without root."""
+        RUNS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        while True:
+            tag = f"tb{secrets.token_hex(2)}"
+            folder = RUNS / tag
+            try:
+                folder.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            break
+        file = (folder / "journal.jsonl").open("a", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        journal = Journal(tag, folder, file)
+        journal._write(
+            {
+                "kind": "run",
+                "experiment": experiment,
+                "pid": os.getpid(),
+                "started_s": time.time(),
+                "user": os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid()),
+            }
+        )
+        return journal
+
+    def namespace(self, host: str) -> str:
+        """Note a namespace that is about to be made, and return its name."""
+        name = f"{self.tag}.{host}"
+        self._write({"kind": "netns", "name": name})
+        return name
+
+    def process(self, name: str, arguments: Sequence[str]) -> None:
+        """Note a process that is about to start. It is found again by its environment, not by its id."""
+        self._write({"kind": "process", "name": name, "arguments": list(arguments)})
+
+    def close(self) -> Cleaned:
+        """End the run: whatever is still there of it is removed, the folder last."""
+        cleaned = remove_run(self.tag, self.folder)
+        self._file.close()
+        return cleaned
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+
+def runs() -> list[RunInfo]:
+    """All runs that left a folder, the living and the dead."""
+    found = []
+    for folder in sorted(RUNS.glob("tb*")):
+        entries = list(_entries(folder / "journal.jsonl"))
+        head = next((entry for entry in entries if entry["kind"] == "run"), {})
+        found.append(
+            RunInfo(
+                tag=folder.name,
+                folder=folder,
+                experiment=str(head.get("experiment", "?")),
+                pid=int(head.get("pid", 0)),
+                started_s=float(head.get("started_s", folder.stat().st_mtime)),
+                user=str(head.get("user", "?")),
+                alive=_is_locked(folder / "journal.jsonl"),
+                namespaces=tuple(str(e["name"]) for e in entries if e["kind"] == "netns"),
+            )
+        )
+    return found
+
+
+def remove_run(tag: str, folder: Path) -> Cleaned:
+    """Remove all processes, namespaces and files of run `tag`, and nothing else. Safe to repeat.
+
+    Raises OSError where the kernel refuses, for example without root.
+    """
+    killed = _end_processes(tag)
+    names = sorted(
+        {str(entry["name"]) for entry in _entries(folder / "journal.jsonl") if entry["kind"] == "netns"}
+        | {path.name for path in NAMESPACES.glob(f"{tag}.*")}
+    )
+    present = [name for name in names if (NAMESPACES / name).exists()]
+    if present:
+        # One process for all: each deletion takes its links, switches' ports and qdiscs with it.
+        lines = "".join(f"netns del {name}\n" for name in present)
+        subprocess.run(
+            ["ip", "-force", "-batch", "-"], input=lines, text=True, capture_output=True, check=False
+        )
+    left = [name for name in present if (NAMESPACES / name).exists()]
+    if left:
+        raise OSError(f"namespaces that could not be deleted: {', '.join(left)}")
+    shutil.rmtree(folder, ignore_errors=True)
+    return Cleaned(tag, killed, len(present))
+
+
+def processes_of(tag: str) -> list[int]:
+    """The ids of all living processes that carry `tag` in their environment, or live in its namespaces."""
+    inodes = set()
+    for path in NAMESPACES.glob(f"{tag}.*"):
+        try:
+            inodes.add(path.stat().st_ino)
+        except OSError:
+            continue
+    marker = f"{RUN_VARIABLE}={tag}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            inside = (entry / "ns/net").stat().st_ino in inodes
+            marked = inside or marker in (entry / "environ").read_bytes().split(b"\0")
+            if marked and _state(entry) not in "ZX":
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def _end_processes(tag: str) -> int:
+    """End all processes of a run: asked first, then killed. Returns how many there were."""
+    first = processes_of(tag)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        waiting = processes_of(tag)
+        for pid in waiting:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + _KILL_AFTER_S
+        while waiting and time.monotonic() < deadline:
+            time.sleep(0.02)
+            waiting = processes_of(tag)
+    return len(first)
+
+
+def _state(process: Path) -> str:
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of a journal; a last line that a crash cut short is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

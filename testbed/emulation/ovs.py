@@ -1,0 +1,147 @@
+"""An Open vSwitch of the run's own: database, daemon and sockets in the run's folder and namespace.
+
+The system's Open vSwitch, if there is one, is never touched: `ovsdb-server` and `ovs-vswitchd` run inside the
+run's fabric namespace, so that bridges, their internal ports and even a kernel datapath live and die with it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.emulation.processes import Supervisor
+from testbed.errors import RunError
+
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+_START_TIMEOUT_S = 10
+_TRANSACTION_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of a bridge: its interface, and the OpenFlow number that it gets."""
+
+    device: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge to make: OpenFlow 1.3 only, and silent without a controller's rules (fail-secure)."""
+
+    name: str
+    datapath_id: int
+    ports: tuple[Port, ...]
+
+
+def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> list[str]:
+    """The arguments of one `ovs-vsctl` call that makes all bridges with their ports. Pure.
+
+    `controller` is an OVS target such as `tcp:127.0.0.1:6653`.
+    """
+    commands: list[list[str]] = []
+    for bridge in bridges:
+        commands.append(["add-br", bridge.name])
+        commands.append(
+            [
+                "set",
+                "bridge",
+                bridge.name,
+                f"datapath_type={datapath}",
+                "fail_mode=secure",
+                "protocols=OpenFlow13",
+                f"other-config:datapath-id={bridge.datapath_id:016x}",
+                "other-config:disable-in-band=true",
+            ]
+        )
+        # Reconnect to a controller that starts later within a second, not within eight.
+        commands.append(["set-controller", bridge.name, controller])
+        commands.append(["set", "controller", bridge.name, "max_backoff=1000", "inactivity_probe=10000"])
+        for port in bridge.ports:
+            commands.append(["add-port", bridge.name, port.device])
+            commands.append(["set", "interface", port.device, f"ofport_request={port.number}"])
+    return [word for command in commands for word in ("--", *command)]
+
+
+class OpenVSwitch:
+    """The run's Open vSwitch. `start` it inside a namespace, then `apply` bridges."""
+
+    def __init__(self, folder: Path, namespace: str, logs: Path, datapath: str) -> None:
+        self.folder = folder / "ovs"
+        self.namespace = namespace
+        self.logs = logs
+        self.datapath = datapath
+        self._database = f"unix:{self.folder}/db.sock"
+
+    def start(self, supervisor: Supervisor) -> int:
+        """Start both daemons and return the id of ovs-vswitchd. Raises RunError if one does not."""
+        self.folder.mkdir()
+        database = self.folder / "conf.db"
+        subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True, capture_output=True)
+        environment = {name: str(self.folder) for name in ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR")}
+        supervisor.start(
+            "ovsdb-server",
+            ["ovsdb-server", str(database), f"--remote=p{self._database}", "-vconsole:warn"],
+            namespace=self.namespace,
+            log=self.logs / "ovsdb-server.log",
+            environment=environment,
+        )
+        self._wait_for(self.folder / "db.sock")
+        # TSO is read once, at the daemon's start. Without it host checksum offload would have to be off.
+        offload = "true" if self.datapath == "netdev" else "false"
+        self._vsctl(
+            "--no-wait",
+            "init",
+            "--",
+            "set",
+            "Open_vSwitch",
+            ".",
+            f"other_config:userspace-tso-enable={offload}",
+        )
+        daemon = supervisor.start(
+            "ovs-vswitchd",
+            ["ovs-vswitchd", self._database, "-vconsole:warn"],
+            namespace=self.namespace,
+            log=self.logs / "ovs-vswitchd.log",
+            environment=environment,
+        )
+        return daemon.pid
+
+    def apply(self, bridges: Sequence[Bridge], controller: str) -> None:
+        """Make all bridges in one transaction and wait until the daemon has them. Raises RunError."""
+        self._vsctl(*transaction(bridges, self.datapath, controller))
+        self._check(bridges)
+
+    def _check(self, bridges: Sequence[Bridge]) -> None:
+        """Every port has the OpenFlow number that rules will name; anything else fails the build."""
+        listing = self._vsctl(
+            "--format=csv", "--no-headings", "--columns=name,ofport,error", "list", "interface"
+        )
+        numbers = {}
+        for line in listing.splitlines():
+            name, number, error = line.split(",", 2)
+            numbers[name] = number if error in ("[]", '""', "") else error
+        for bridge in bridges:
+            for port in bridge.ports:
+                if numbers.get(port.device) != str(port.number):
+                    raise RunError(
+                        f"Open vSwitch gave port {port.device} of {bridge.name} the number "
+                        f"{numbers.get(port.device)}, wanted {port.number}"
+                    )
+
+    def _vsctl(self, *arguments: str) -> str:
+        command = ["ovs-vsctl", f"--db={self._database}", f"--timeout={_TRANSACTION_TIMEOUT_S}", *arguments]
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise RunError(f"ovs-vsctl: {done.stderr.strip()}", mend=f"see {self.logs}/ovs-vswitchd.log")
+        return done.stdout
+
+    def _wait_for(self, socket: Path) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not socket.exists():
+            if time.monotonic() > deadline:
+                raise RunError(f"ovsdb-server did not start within {_START_TIMEOUT_S} s")
+            time.sleep(0.005)

@@ -1,0 +1,267 @@
+"""The run's processes: started in namespaces, logged to files, watched, ended together.
+
+A `Supervisor` starts programs directly, or Python programs from a fork server that has already imported what
+they need. It never blocks on a pipe (all output goes to files), knows a death at once (pidfd) with its exit
+code, and ends everything. Should the supervisor itself be killed, the kernel ends its children.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testbed.emulation.journal import NAMESPACES, RUN_VARIABLE, Journal
+from testbed.errors import RunError
+
+_PR_SET_PDEATHSIG = 1
+_TAIL_BYTES = 4000
+_TAIL_LINES = 15
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def enter_namespace(name: str) -> None:
+    """Move this process into a named network namespace. Raises OSError."""
+    descriptor = os.open(NAMESPACES / name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, 0x40000000) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), name)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class Process:
+    """A process of the run. `exit_code` is None while it lives, negative for a signal."""
+
+    name: str
+    pid: int
+    log: Path
+    pidfd: int
+    exit_code: int | None = None
+    ending: bool = False
+    child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-_TAIL_LINES:])
+
+    def death(self) -> RunError:
+        """The error that says how it died, with the end of its log."""
+        code = self.exit_code
+        if code is not None and code < 0:
+            how = f"was killed by signal {signal.Signals(-code).name}"
+        else:
+            how = f"ended with exit code {code}"
+        return RunError(f"{self.name} {how}", tail=self.tail(), mend=f"see {self.log}")
+
+
+class Supervisor:
+    """Starts, watches and ends the processes of one run. Used from one thread."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._living: dict[int, Process] = {}
+        self._poll = select.poll()
+        self._by_descriptor: dict[int, Process] = {}
+        self._servers: list[ForkServer] = []
+
+    def start(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        namespace: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a program, in a namespace where one is named. Raises RunError where it can't be started."""
+        self._journal.process(name, arguments)
+        # nsenter replaces itself with the program, so the id stays.
+        prefix = ["nsenter", f"--net={NAMESPACES / namespace}", "--"] if namespace else []
+        with log.open("ab") as output:
+            try:
+                child = subprocess.Popen(
+                    [*prefix, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self._environment(), **(environment or {})},
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 (started from one thread)
+                )
+            except OSError as error:
+                raise RunError(f"{name} can't be started: {error}") from None
+        process = Process(name, child.pid, log, os.pidfd_open(child.pid), child=child)
+        return self._watch(process)
+
+    def fork_server(self, module: str, log: Path) -> ForkServer:
+        """A server that has imported `module` and forks processes that call its `run(config path)`."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arguments = [sys.executable, "-m", "testbed.emulation.forkserver", module, str(theirs.fileno())]
+        self._journal.process("fork server", arguments)
+        with theirs, log.open("ab") as output:
+            child = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment()},
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 (started from one thread)
+            )
+        process = self._watch(Process("fork server", child.pid, log, os.pidfd_open(child.pid), child=child))
+        server = ForkServer(ours, process)
+        self._servers.append(server)
+        return server
+
+    def fork(self, server: ForkServer, name: str, config: Path, *, log: Path, namespace: str = "") -> Process:
+        """Start a process from a fork server. Raises RunError where the server died."""
+        self._journal.process(name, [str(config)])
+        pid = server.fork(config, log, namespace)
+        try:
+            return self._watch(Process(name, pid, log, os.pidfd_open(pid)))
+        except ProcessLookupError:
+            raise Process(name, pid, log, -1, exit_code=server.exit_code(pid)).death() from None
+
+    def deaths(self, timeout_s: float = 0.0) -> list[Process]:
+        """Processes that ended since the last call and were not asked to, each with its exit code."""
+        return [process for process in self._reap(timeout_s) if not process.ending]
+
+    def stop(self, processes: Sequence[Process], grace_s: float = 2.0) -> list[Process]:
+        """End these processes: asked first, killed after `grace_s`. Returns those that had to be killed."""
+        waiting = [process for process in processes if process.pid in self._living]
+        for process in waiting:
+            process.ending = True
+            self._signal(process, signal.SIGTERM)
+        self._wait(waiting, grace_s)
+        killed = [process for process in waiting if process.exit_code is None]
+        for process in killed:
+            self._signal(process, signal.SIGKILL)
+        self._wait(killed, 1.0)
+        return killed
+
+    def stop_all(self) -> None:
+        """End every process of the run."""
+        servers = {server.process.pid for server in self._servers}
+        self.stop([process for process in self._living.values() if process.pid not in servers])
+        self.stop(list(self._living.values()))
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def _environment(self) -> dict[str, str]:
+        return {RUN_VARIABLE: self._journal.tag, "PYTHONUNBUFFERED": "1"}
+
+    def _watch(self, process: Process) -> Process:
+        self._living[process.pid] = process
+        self._by_descriptor[process.pidfd] = process
+        self._poll.register(process.pidfd, select.POLLIN)
+        return process
+
+    def _wait(self, processes: Sequence[Process], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while any(process.exit_code is None for process in processes):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._reap(min(left, 0.05))
+
+    def _reap(self, timeout_s: float) -> list[Process]:
+        ended = []
+        for descriptor, _ in self._poll.poll(timeout_s * 1000):
+            process = self._by_descriptor.pop(descriptor)
+            process.exit_code = self._exit_code(process)
+            self._poll.unregister(descriptor)
+            os.close(descriptor)
+            del self._living[process.pid]
+            ended.append(process)
+        return ended
+
+    def _exit_code(self, process: Process) -> int:
+        if process.child is not None:
+            return process.child.wait()
+        for server in self._servers:
+            code = server.exit_code(process.pid)
+            if code is not None:
+                return code
+        return -int(signal.SIGKILL)  # its fork server died first, and took it along
+
+    def _signal(self, process: Process, number: signal.Signals) -> None:
+        try:
+            signal.pidfd_send_signal(process.pidfd, number)
+        except (ProcessLookupError, OSError):
+            return
+
+
+class ForkServer:
+    """Our end of a fork server: requests go out, ids and exit codes come back."""
+
+    _ANSWER_S = 10.0
+
+    def __init__(self, connection: socket.socket, process: Process) -> None:
+        self.process = process
+        self._connection = connection
+        self._exit_codes: dict[int, int] = {}
+        self._forked: list[int] = []
+
+    def fork(self, config: Path, log: Path, namespace: str) -> int:
+        """Fork one process; returns its id. Raises RunError where the server died or does not answer."""
+        request = {"config": str(config), "log": str(log), "namespace": namespace}
+        try:
+            self._connection.send(json.dumps(request).encode())
+        except OSError:
+            raise self.process.death() from None
+        deadline = time.monotonic() + self._ANSWER_S
+        while not self._forked:
+            if not self._receive(max(0.0, deadline - time.monotonic())):
+                raise RunError("the fork server does not answer", tail=self.process.tail())
+        return self._forked.pop()
+
+    def exit_code(self, pid: int) -> int | None:
+        """The exit code of a forked process that ended; None if this server knows of none."""
+        while pid not in self._exit_codes:
+            if not self._receive(1.0):
+                return None
+        return self._exit_codes.pop(pid)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _receive(self, timeout_s: float) -> bool:
+        """Take one message; False where none came in time or the server is gone."""
+        self._connection.settimeout(timeout_s or 0.001)
+        try:
+            data = self._connection.recv(65536)
+        except OSError:
+            return False
+        if not data:
+            return False
+        message = json.loads(data)
+        if "forked" in message:
+            self._forked.append(message["forked"])
+        else:
+            self._exit_codes[message["ended"]] = message["code"]
+        return True
