@@ -49,6 +49,13 @@ class Result:
     def state(self) -> State:
         return self.finding.state
 
+    @property
+    def mend(self) -> str:
+        """What a person can do about it, empty where all is well."""
+        if self.state == "unknown":
+            return "to try it: sudo testbed doctor"
+        return "" if self.state == "ok" else self.check.mend
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.check.name,
@@ -56,7 +63,7 @@ class Result:
             "state": self.state,
             "found": self.finding.found,
             "meaning": self.check.meaning,
-            "mend": self.check.mend if self.state != "ok" else "",
+            "mend": self.mend,
             "required": self.check.required,
         }
 

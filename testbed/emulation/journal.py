@@ -24,6 +24,7 @@ from typing import IO, Any
 RUNS = Path("/run/testbed")
 NAMESPACES = Path("/run/netns")
 RUN_VARIABLE = "TESTBED_RUN"
+_MEMORY = Path("/dev/shm")
 _KILL_AFTER_S = 1.0
 
 
@@ -90,6 +91,14 @@ class Journal:
         self._write({"kind": "netns", "name": name})
         return name
 
+    def memory_folder(self) -> Path:
+        """Note and make the run's folder for what peers download: in memory, where the machine has that."""
+        base = _MEMORY if os.access(_MEMORY, os.W_OK) else self.folder
+        path = base / f"testbed-{self.tag}"
+        self._write({"kind": "folder", "path": str(path)})
+        path.mkdir(mode=0o700)
+        return path
+
     def process(self, name: str, arguments: Sequence[str]) -> None:
         """Note a process that is about to start. It is found again by its environment, not by its id."""
         self._write({"kind": "process", "name": name, "arguments": list(arguments)})
@@ -146,6 +155,8 @@ def remove_run(tag: str, folder: Path) -> Cleaned:
     left = [name for name in present if (NAMESPACES / name).exists()]
     if left:
         raise OSError(f"namespaces that could not be deleted: {', '.join(left)}")
+    for place in (_MEMORY, folder):
+        shutil.rmtree(place / f"testbed-{tag}", ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
     return Cleaned(tag, killed, len(present))
 

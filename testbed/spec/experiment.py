@@ -107,6 +107,7 @@ class ExperimentSpec(Spec):
     client: ClientSpec = ClientSpec()
     tracker: TrackerSpec
     portals: PortalsSpec = PortalsSpec()
+    congestion_control: Literal["cubic", "reno", "bbr"] = "cubic"
     timeout: Duration = 300.0
 
     @property

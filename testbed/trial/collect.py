@@ -1,0 +1,165 @@
+"""From what processes wrote while a trial ran to the tables of its record.
+
+Raw files come in, with times of the machine's monotonic clock; tables go out, with times since the trial's
+start and host ids instead of addresses. It also works on what an interrupted trial left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from testbed.emulation.fidelity import Sample
+from testbed.emulation.network import QueueState
+from testbed.peers.transfers import TRANSFER_DTYPE, read_transfers
+from testbed.topology.model import Network
+from testbed.trial import record
+
+Queues = Mapping[tuple[str, str], QueueState]
+
+
+def collect(
+    folder: Path,
+    raw: Path,
+    network: Network,
+    client: str,
+    start_ns: int,
+    queues: Sequence[tuple[int, Queues]],
+    samples: Sequence[Sample],
+) -> None:
+    """Write all tables of the trial into `folder`. `queues` are (monotonic ns, state) in order of time."""
+    record.write_arrow(folder, "transfers", _transfers(raw, network, start_ns))
+    record.write_table(folder, "peers", peer_rows(raw, network, client, start_ns))
+    record.write_table(folder, "links", link_rows(raw / "counters.jsonl", network, start_ns, queues))
+    record.write_table(folder, "announces", _announce_rows(raw / "announces.jsonl", network, start_ns))
+    record.write_table(folder, "distances", _distance_rows(raw, network, start_ns))
+    record.write_table(
+        folder, "fidelity", ({**sample.row(), "t_ns": sample.t_ns - start_ns} for sample in samples)
+    )
+
+
+def _transfers(raw: Path, network: Network, start_ns: int) -> pa.Table:
+    """All clients' blocks in order of time. Addresses are replaced by the numbers of their hosts."""
+    hosts = [host.id for host in network.hosts]
+    number = {int(IPv4Address(host.ip)): index for index, host in enumerate(network.hosts)}
+    parts, receivers = [], []
+    for index, host in enumerate(network.hosts):
+        path = raw / f"{host.id}.transfers"
+        if path.exists():
+            rows = read_transfers(path)
+            parts.append(rows)
+            receivers.append(np.full(len(rows), index, np.int32))
+    rows = np.concatenate(parts) if parts else np.empty(0, TRANSFER_DTYPE)
+    receiver = np.concatenate(receivers) if receivers else np.empty(0, np.int32)
+    order = np.argsort(rows["t_ns"], kind="stable")
+    rows, receiver = rows[order], receiver[order]
+    addresses, inverse = np.unique(rows["ip"], return_inverse=True)
+    sender = np.array([number[int(ip)] for ip in addresses], np.int32)[inverse]
+
+    def names(codes: Any) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(hosts, pa.string()))
+
+    columns = {
+        "t_ns": pa.array(rows["t_ns"] - start_ns, pa.int64()),
+        "src": names(sender),
+        "dst": names(receiver),
+        **{name: pa.array(rows[name].copy(), pa.int32()) for name in ("bytes", "piece", "block")},
+    }
+    return pa.table(columns, schema=record.TABLES["transfers"])
+
+
+def peer_rows(raw: Path, network: Network, client: str, start_ns: int) -> Iterator[dict[str, Any]]:
+    """A row for each peer; one that left no record (it never started, or crashed) has nulls."""
+    for host in network.hosts:
+        if host.role not in ("leecher", "seed"):
+            continue
+        path = raw / f"{host.id}.json"
+        written = json.loads(path.read_text()) if path.exists() else {}
+        times = {
+            key: written[key] - start_ns if written.get(key) is not None else None
+            for key in ("joined_ns", "first_byte_ns", "completed_ns", "left_ns")
+        }
+        counts = {key: written.get(key) for key in ("bytes_down", "bytes_up", "bytes_wasted", "hash_ok")}
+        yield {
+            "host": host.id,
+            "isp": host.isp,
+            "pop": host.pop,
+            "role": host.role,
+            "client": written.get("client", client),
+            "access": host.access,
+            **times,
+            **counts,
+        }
+
+
+def link_rows(
+    counters: Path, network: Network, start_ns: int, queues: Sequence[tuple[int, Queues]]
+) -> Iterator[dict[str, Any]]:
+    """A row for each poll of each link direction, counted from the last poll before the start.
+
+    A host's uplink is what its switch port received; every other direction is what the port sent.
+    """
+    first: dict[tuple[str, str], tuple[int, int]] = {}
+    seen: dict[tuple[str, str], int] = defaultdict(int)
+    for line in _json_lines(counters):
+        t_ns, pop = line["monotonic_ns"], line["pop"]
+        for link_id, port in line["ports"].items():
+            sent, received = (port[0], port[1]), (port[2], port[3])
+            link = network.link_by_id[link_id]
+            directions = [(pop, sent)]
+            if link.kind == "access":
+                directions.append((link.a, received))
+            for source, (count, packets) in directions:
+                key = (link_id, source)
+                if t_ns <= start_ns:
+                    first[key] = (count, packets)
+                    continue
+                base = first.get(key, (0, 0))
+                # Both lists are in order of time, so the place only moves forward.
+                while seen[key] < len(queues) and queues[seen[key]][0] <= t_ns:
+                    seen[key] += 1
+                state = queues[seen[key] - 1][1].get(key) if seen[key] else None
+                yield {
+                    "t_ns": t_ns - start_ns,
+                    "link": link_id,
+                    "direction": source,
+                    "bytes": count - base[0],
+                    "packets": packets - base[1],
+                    "drops": state.drops if state else None,
+                    "backlog": state.backlog_bytes if state else None,
+                }
+
+
+def _announce_rows(path: Path, network: Network, start_ns: int) -> Iterator[dict[str, Any]]:
+    host_of = {host.ip: host.id for host in network.hosts}
+    fields = record.TABLES["announces"].names
+    for line in _json_lines(path):
+        row = {**line, "t_ns": line["t_ns"] - start_ns, "host": host_of.get(line["ip"], line["ip"])}
+        yield {name: row[name] for name in fields}
+
+
+def _distance_rows(raw: Path, network: Network, start_ns: int) -> Iterator[dict[str, Any]]:
+    for host in network.hosts:
+        if host.role == "portal":
+            for line in _json_lines(raw / f"{host.id}.distances.jsonl"):
+                # Published before the start: in force from the start on.
+                yield {**line, "isp": host.isp, "t_ns": max(0, line["t_ns"] - start_ns)}
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that a process may have been writing when it ended: a torn last one is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return

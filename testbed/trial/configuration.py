@@ -1,0 +1,222 @@
+"""Every process's configuration, rendered from `testbed/templates/` into the trial's folder.
+
+A trial's plan comes in; files that a person can read, and start the program with by hand, come out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import testbed
+from testbed.emulation.network import OPENFLOW_PORT
+from testbed.topology.model import Host, Network
+from testbed.topology.routing import Routes
+from testbed.trial import record
+from testbed.trial.plan import TrialPlan
+
+CLIENT_PORT = 6881
+PORTAL_PORT = 80
+TRACKER_PORT = 6969
+COUNTERS_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a trial keeps things: `folder` stays, `run` (sockets) and `memory` (downloads) go with the run."""
+
+    folder: Path
+    run: Path
+    memory: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / record.CONFIG
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / record.LOGS
+
+    @property
+    def raw(self) -> Path:
+        """What processes write while the trial runs; the trial's tables are made of it."""
+        return self.folder / "raw"
+
+    @property
+    def topology(self) -> Path:
+        return self.folder / record.TOPOLOGY
+
+    @property
+    def progress_socket(self) -> Path:
+        return self.run / "progress.sock"
+
+    @property
+    def controller_socket(self) -> Path:
+        return self.run / "controller.sock"
+
+    @property
+    def tracker_socket(self) -> Path:
+        return self.run / "tracker.sock"
+
+    def ready(self, name: str) -> Path:
+        return self.run / f"{name}.ready"
+
+    def make(self) -> None:
+        for folder in (self.config, self.logs, self.raw, self.memory):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_topology(plan: TrialPlan, paths: Paths) -> None:
+    text = json.dumps({"network": plan.network.to_json(), "routes": plan.routes.to_json()}, indent=1)
+    paths.topology.write_text(text, encoding="utf-8")
+
+
+def write_controller(paths: Paths) -> Path:
+    return _render(
+        paths,
+        "controller.yaml.j2",
+        "controller",
+        {
+            "topology": paths.topology,
+            "openflow": {"host": "127.0.0.1", "port": OPENFLOW_PORT},
+            "socket": paths.controller_socket,
+            "counters": paths.raw / "counters.jsonl",
+            "poll_interval_s": COUNTERS_INTERVAL_S,
+            "ready_file": paths.ready("controller"),
+        },
+    )
+
+
+def write_portal(plan: TrialPlan, paths: Paths, host: Host) -> Path:
+    return _render(paths, "portal.yaml.j2", host.id, portal_variables(plan, paths, host))
+
+
+def portal_variables(plan: TrialPlan, paths: Paths, host: Host) -> dict[str, Any]:
+    """What an ISP knows of itself and of its neighbours: own PoPs and links, and its way out to others."""
+    network = plan.network
+    isp = network.isp_by_name[host.isp]
+    pops = [pop for pop in network.pops if pop.isp == isp.name]
+    return {
+        "isp": isp.name,
+        "asn": isp.asn,
+        "listen": f"{host.ip}:{PORTAL_PORT}",
+        "ready_file": paths.ready(host.id),
+        "distances_log": paths.raw / f"{host.id}.distances.jsonl",
+        "pids": [{"pid": pop.pid, "prefixes": [pop.prefix]} for pop in pops],
+        "links": [
+            {
+                "a": network.pop_by_id[link.a].pid,
+                "b": network.pop_by_id[link.b].pid,
+                "weight": link.weight,
+            }
+            for link in network.core_links
+            if link.kind == "internal" and network.isp_of_pop(link.a) == isp.name
+        ],
+        "external": list(external_ways(network, plan.routes, isp.name)),
+        "intra_pid_distance": 0.0,
+        "log_level": "INFO",
+    }
+
+
+def external_ways(network: Network, routes: Routes, isp: str) -> list[dict[str, Any]]:
+    """The ways out of an ISP to every other: by the exits that its routes use, at the border link's weight.
+
+    An ISP sees prefixes and its own borders, and nothing of a neighbour's inside, so a way costs what its
+    border link costs, wherever it leads.
+    """
+    ways: dict[tuple[str, str], dict[str, Any]] = {}
+    for source in (pop for pop in network.pops if pop.isp == isp):
+        for destination in (pop for pop in network.pops if pop.isp != isp):
+            link_id = routes.next_link[source.id].get(destination.id)
+            link = network.link_by_id.get(link_id or "")
+            if link is None or link.kind != "interdomain":
+                continue
+            key = (destination.isp, link.id)
+            ways[key] = {
+                "pid": f"isp-{destination.isp}",
+                "prefixes": [network.isp_by_name[destination.isp].prefix],
+                "exit": source.pid,
+                "weight": link.weight,
+            }
+    return list(ways.values())
+
+
+def write_tracker(plan: TrialPlan, paths: Paths) -> Path:
+    tracker = plan.experiment.tracker
+    portals = plan.portal_hosts
+    interval_s = max(1, round(tracker.interval))
+    refresh_s = plan.experiment.portals.refresh
+    return _render(
+        paths,
+        "tracker.yaml.j2",
+        plan.tracker_host.id,
+        {
+            "listen": f"{plan.tracker_host.ip}:{TRACKER_PORT}",
+            "ready_file": paths.ready(plan.tracker_host.id),
+            "control_socket": paths.tracker_socket,
+            "announce_log": paths.raw / "announces.jsonl",
+            "policy": {"name": plan.policy, "parameters": dict(plan.parameters)},
+            "seed": plan.seed,
+            "interval_s": interval_s,
+            "min_interval_s": max(1, interval_s // 2),
+            "max_numwant": tracker.numwant,
+            "portals": [
+                {
+                    "isp": isp.name,
+                    "prefix": isp.prefix,
+                    "uri": f"http://{portals[isp.name].ip}:{PORTAL_PORT}/" if isp.name in portals else None,
+                }
+                for isp in plan.network.isps
+            ],
+            "refresh_s": refresh_s,
+            "stale_after_s": 4 * refresh_s,
+            "log_level": "INFO",
+        },
+    )
+
+
+def announce_url(plan: TrialPlan) -> str:
+    return f"http://{plan.tracker_host.ip}:{TRACKER_PORT}/announce"
+
+
+def write_client(plan: TrialPlan, paths: Paths, host: Host, torrent: Path, payload: Path) -> Path:
+    spec = plan.experiment
+    settings = {
+        **spec.client.model_dump(exclude={"program"}),
+        "numwant": spec.tracker.numwant,
+        "min_announce_interval_s": max(1, round(spec.tracker.interval) // 2),
+    }
+    return _render(
+        paths,
+        "client.yaml.j2",
+        host.id,
+        {
+            "host": host,
+            "port": CLIENT_PORT,
+            "torrent": torrent,
+            "payload_folder": payload,
+            "client": settings,
+            "transfers": paths.raw / f"{host.id}.transfers",
+            "record": paths.raw / f"{host.id}.json",
+            "progress_socket": paths.progress_socket,
+        },
+    )
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(testbed.__file__).parent / "templates"),
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,  # these are YAML files, whose templates quote with `tojson`
+    keep_trailing_newline=True,
+)
+
+
+def _render(paths: Paths, template: str, name: str, variables: Mapping[str, Any]) -> Path:
+    path = paths.config / f"{name}.yaml"
+    path.write_text(_TEMPLATES.get_template(template).render(**variables), encoding="utf-8")
+    return path

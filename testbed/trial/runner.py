@@ -1,0 +1,397 @@
+"""The life of a trial: build the network, start services, run the swarm, keep the record, remove everything.
+
+A `TrialPlan` goes in, a whole trial folder comes out. It works in `<results>/unfinished/<id>` and renames
+that folder at the end, so that a folder with the final name is whole. Whatever happens, nothing is left
+running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import testbed
+from testbed.controller.rules import port_numbers
+from testbed.emulation import fidelity
+from testbed.emulation.capabilities import Engines
+from testbed.emulation.journal import Journal
+from testbed.emulation.network import EmulatedNetwork
+from testbed.emulation.processes import Process, Supervisor
+from testbed.errors import RunError, TestbedError
+from testbed.peers.content import Content, make_content
+from testbed.trial import configuration, record
+from testbed.trial.collect import Queues, collect
+from testbed.trial.configuration import Paths
+from testbed.trial.events import Emit, Event, EventLog, Progress
+from testbed.trial.plan import TrialPlan
+from testbed.trial.swarm import PeerStart, Swarm
+from testbed.trial.unix_http import get_json
+
+UNFINISHED = "unfinished"
+_READY_S = 20.0
+_COUNTERS_S = 5.0
+_CLIENT_MODULE = "testbed.peers.libtorrent_client"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended: where its record is, and whether it can be trusted."""
+
+    folder: Path
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+def run_trial(plan: TrialPlan, results: Path, engines: Engines, emit: Emit) -> TrialResult:
+    """Run one trial. Raises RunError where something fails or dies; what was measured until then is kept."""
+    folder = results / UNFINISHED / plan.id
+    shutil.rmtree(folder, ignore_errors=True)
+    with Laboratory(plan, folder, engines, emit) as lab:
+        lab.build_network()
+        lab.start_controller()
+        lab.check_paths()
+        lab.start_portals()
+        lab.start_tracker()
+        lab.run_swarm()
+        lab.wait_for_last_counters()
+        lab.keep_record()
+        manifest = lab.write_manifest()
+    final = results / plan.id
+    shutil.rmtree(folder / "raw")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(folder, final)
+    return TrialResult(final, manifest["verdict"], tuple(manifest["reasons"]))
+
+
+@dataclass
+class _Measured:
+    """What the runner itself observes while a trial runs."""
+
+    queues: list[tuple[int, Queues]] = field(default_factory=list)
+    samples: list[fidelity.Sample] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    active_ns: tuple[int, int] = (0, 0)
+    timings_s: dict[str, float] = field(default_factory=dict)
+    recorded: bool = False
+
+
+class Laboratory:
+    """A living network with its services, for one trial or for a person at the Mininet prompt.
+
+    Used as a context: leaving it ends every process and removes all that was made, also after an error or
+    Ctrl-C, and keeps what was measured.
+    """
+
+    def __init__(self, plan: TrialPlan, folder: Path, engines: Engines, emit: Emit) -> None:
+        self.plan = plan
+        self.engines = engines
+        self._emit = emit
+        self._folder = folder
+        self._measured = _Measured()
+        self._services: dict[str, Process] = {}
+
+    def __enter__(self) -> Laboratory:
+        self._journal = Journal.create(self.plan.experiment.name)
+        try:
+            self.supervisor = Supervisor(self._journal)
+            self.paths = Paths(self._folder, self._journal.folder, self._journal.memory_folder())
+            self.paths.make()
+            self._events = EventLog(self._folder / record.EVENTS)
+            configuration.write_topology(self.plan, self.paths)
+            self.net = EmulatedNetwork(
+                self.plan.network,
+                port_numbers(self.plan.network),
+                self.engines,
+                self._journal,
+                congestion_control=self.plan.experiment.congestion_control,
+            )
+        except BaseException:
+            self._journal.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        # A second Ctrl-C must not leave half of it behind.
+        with _interrupts_held():
+            self.net.stop()
+            self.supervisor.stop_all()
+            if error is not None:
+                self._keep_what_there_is(error)
+            self._events.close()
+            self._journal.close()
+
+    def build_network(self) -> None:
+        network = self.plan.network
+        what = f"{len(network.pops)} switches, {len(network.hosts)} hosts, {len(network.links)} links"
+        self._step("network", f"building {what}", lambda: self.net.build(self.supervisor, self.paths.logs))
+
+    def start_controller(self) -> None:
+        """Start the controller; it is ready when every switch has confirmed every rule."""
+        self._step("controller", "installing rules through Ryu", self._start_controller)
+
+    def check_paths(self) -> None:
+        """Ping from the tracker to one host at every PoP. Raises RunError naming pairs without an answer."""
+        self._step("paths", "checking that packets get through", self._check_paths)
+
+    def start_portals(self) -> None:
+        self._step("portals", f"starting {len(self.plan.portal_hosts)} ISP portals", self._start_portals)
+
+    def start_tracker(self) -> None:
+        """Start the tracker; it is ready when it has the maps of all portals."""
+        self._step("tracker", f"starting the tracker with policy {self.plan.policy}", self._start_tracker)
+
+    def run_swarm(self) -> None:
+        """Let the peers come, download and leave."""
+        plan, measured = self.plan, self._measured
+        self._emit(Event("step", f"downloading: {len(plan.leechers)} leechers"))
+        content = self._make_content()
+        server = self.supervisor.fork_server(_CLIENT_MODULE, self.paths.logs / "fork-server.log")
+        probe = fidelity.Probe(self.net.ovs_pid)
+        swarm = Swarm(
+            self.supervisor,
+            server,
+            self._peers(content),
+            self.paths.progress_socket,
+            lambda event, host: self._events.write(event, host=host),
+        )
+        self._events.start_ns = time.monotonic_ns()
+        self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
+        try:
+            measured.unfinished = swarm.watch(
+                plan.arrivals, plan.experiment.timeout, lambda progress: self._second(progress, probe)
+            )
+        finally:
+            probe.close()
+        first = min(arrival.start_s for arrival in plan.arrivals if "leecher" in arrival.host)
+        measured.active_ns = (round(first * 1e9), self._now_ns())
+        self._events.write("swarm_ended", unfinished=len(measured.unfinished))
+        swarm.leave()
+
+    def wait_for_last_counters(self) -> None:
+        """Wait until each switch has been polled after the last packet."""
+        silent_ns = time.monotonic_ns()
+        deadline = time.monotonic() + _COUNTERS_S
+        while time.monotonic() < deadline:
+            polled = self._ask(self.paths.controller_socket, "/counters", "controller")
+            if len(polled) == len(self.plan.network.pops) and all(
+                pop["monotonic_ns"] > silent_ns for pop in polled.values()
+            ):
+                break
+            self._watch_processes(0.1)
+        else:
+            raise RunError(f"the controller did not poll all switches within {_COUNTERS_S:.0f} s")
+        last = {**self.net.queues(), **self.net.uplink_queues()}
+        self._measured.queues.append((silent_ns, last))
+
+    def keep_record(self) -> None:
+        measured = self._measured
+        measured.recorded = True
+        collect(
+            self._folder,
+            self.paths.raw,
+            self.plan.network,
+            self.plan.experiment.client.program,
+            self._events.start_ns,
+            measured.queues,
+            measured.samples,
+        )
+
+    def write_manifest(self) -> dict[str, Any]:
+        """The manifest, which makes the folder whole. Returns what it says."""
+        plan, measured = self.plan, self._measured
+        reasons = [*fidelity.judge(measured.samples), *self._doubts_about_peers()]
+        manifest = {
+            "trial": plan.id,
+            "experiment": plan.experiment.name,
+            "policy": plan.policy,
+            "policy_index": plan.policy_index,
+            "parameters": dict(plan.parameters),
+            "repeat": plan.repeat,
+            "seed": plan.seed,
+            "spec": plan.experiment.model_dump(mode="json"),
+            "verdict": "suspect" if reasons else "valid",
+            "reasons": reasons,
+            "notes": notes(self.engines),
+            "active_ns": list(measured.active_ns),
+            "content_bytes": plan.experiment.swarm.content.size,
+            "capabilities": {"delay": self.engines.delay, "datapath": self.engines.datapath},
+            "congestion_control": plan.experiment.congestion_control,
+            "versions": versions(),
+            "kernel": platform.release(),
+            "machine": {"cores": os.cpu_count(), "name": platform.node()},
+            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "timings_s": measured.timings_s,
+        }
+        path = self._folder / record.MANIFEST
+        path.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        return manifest
+
+    # How the steps are done.
+
+    def _step(self, name: str, text: str, work: Callable[[], None]) -> None:
+        self._emit(Event("step", text))
+        begun = time.monotonic()
+        work()
+        self._measured.timings_s[name] = round(time.monotonic() - begun, 3)
+
+    def _start_controller(self) -> None:
+        config = configuration.write_controller(self.paths)
+        self._start_service("controller", "testbed.controller", config, self.net.blueprint.fabric)
+
+    def _check_paths(self) -> None:
+        tracker = self.plan.tracker_host.id
+        one_a_pop = {host.pop: host.id for host in reversed(self.plan.network.hosts)}
+        pairs = [(tracker, host) for host in one_a_pop.values() if host != tracker]
+        lost = self.net.unreachable(pairs)
+        if lost:
+            shown = ", ".join(f"{source} to {destination}" for source, destination in lost)
+            raise RunError(f"no packet came through from {shown}", mend="see the controller's log")
+
+    def _start_portals(self) -> None:
+        for host in self.plan.portal_hosts.values():
+            config = configuration.write_portal(self.plan, self.paths, host)
+            self._start_service(host.id, "testbed.portal", config, self._namespace(host.id), wait=False)
+        for host in self.plan.portal_hosts.values():
+            self._wait_until_ready(host.id)
+
+    def _start_tracker(self) -> None:
+        host = self.plan.tracker_host
+        config = configuration.write_tracker(self.plan, self.paths)
+        self._start_service(host.id, "testbed.tracker", config, self._namespace(host.id))
+        deadline = time.monotonic() + _READY_S
+        while True:
+            portals = self._ask(self.paths.tracker_socket, "/stats", "tracker")["portals"]
+            waiting = {isp: portals[isp]["state"] for isp in self.plan.portal_hosts}
+            if all(state == "fresh" for state in waiting.values()):
+                return
+            if time.monotonic() > deadline:
+                raise RunError(f"the tracker has no maps of all portals after {_READY_S:.0f} s: {waiting}")
+            self._watch_processes(0.05)
+
+    def _start_service(self, name: str, module: str, config: Path, namespace: str, wait: bool = True) -> None:
+        self._services[name] = self.supervisor.start(
+            name,
+            [sys.executable, "-m", module, "--config", str(config)],
+            log=self.paths.logs / f"{name}.log",
+            namespace=namespace,
+        )
+        if wait:
+            self._wait_until_ready(name)
+
+    def _wait_until_ready(self, name: str) -> None:
+        deadline = time.monotonic() + _READY_S
+        while not self.paths.ready(name).exists():
+            self._watch_processes(0.02)
+            if time.monotonic() > deadline:
+                tail = self._services[name].tail()
+                raise RunError(f"{name} is not ready after {_READY_S:.0f} s", tail=tail)
+
+    def _watch_processes(self, seconds: float) -> None:
+        for process in self.supervisor.deaths(seconds):
+            raise process.death()
+
+    def _ask(self, socket: Path, resource: str, name: str) -> Any:
+        try:
+            return get_json(socket, resource)
+        except OSError as error:
+            self._watch_processes(0.2)
+            raise RunError(f"the {name} does not answer: {error}") from None
+
+    def _make_content(self) -> Content:
+        spec, swarm = self.plan.experiment, self.plan.experiment.swarm
+        return make_content(
+            self.paths.memory / "content",
+            f"{spec.name}.bin",
+            swarm.content.size,
+            swarm.content.piece,
+            self.plan.seed,
+            configuration.announce_url(self.plan),
+            private=not (spec.client.peer_exchange or spec.client.dht or spec.client.local_discovery),
+        )
+
+    def _peers(self, content: Content) -> dict[str, PeerStart]:
+        peers = {}
+        for host in self.plan.network.hosts:
+            if host.role not in ("leecher", "seed"):
+                continue
+            payload = content.payload.parent if host.role == "seed" else self.paths.memory / host.id
+            payload.mkdir(exist_ok=True)
+            peers[host.id] = PeerStart(
+                role=host.role,
+                config=configuration.write_client(self.plan, self.paths, host, content.torrent, payload),
+                log=self.paths.logs / f"{host.id}.log",
+                namespace=self._namespace(host.id),
+            )
+        return peers
+
+    def _second(self, progress: Progress, probe: fidelity.Probe) -> None:
+        self._measured.samples.append(probe.sample())
+        self._measured.queues.append((time.monotonic_ns(), self.net.queues()))
+        self._emit(Event("progress", "", {"progress": progress}))
+
+    def _doubts_about_peers(self) -> list[str]:
+        measured, reasons = self._measured, []
+        if measured.unfinished:
+            shown = ", ".join(measured.unfinished[:3]) + (" ..." if len(measured.unfinished) > 3 else "")
+            reasons.append(
+                f"{len(measured.unfinished)} of {len(self.plan.leechers)} leechers were not done within "
+                f"{self.plan.experiment.timeout:.0f} s: {shown}"
+            )
+        rows = record.read_table(self._folder, "peers").to_pylist()
+        corrupt = [row["host"] for row in rows if row["hash_ok"] is False]
+        if corrupt:
+            reasons.append(f"downloads with a wrong hash: {', '.join(corrupt)}")
+        return reasons
+
+    def _keep_what_there_is(self, error: BaseException) -> None:
+        """After a failure: the tables of what was measured, and the error among the events."""
+        self._events.write("failed", error=str(error) or type(error).__name__)
+        if self._measured.samples and not self._measured.recorded:
+            with suppress(OSError, ValueError, KeyError, TestbedError):
+                self.keep_record()
+
+    def _namespace(self, host: str) -> str:
+        return self.net.blueprint.namespace(host)
+
+    def _now_ns(self) -> int:
+        return time.monotonic_ns() - self._events.start_ns
+
+
+def notes(engines: Engines) -> list[str]:
+    """What a reader of the result must know about the machine that made it."""
+    if engines.delay == "none":
+        return ["Delays were not emulated: this kernel has no netem. Rates and queues were."]
+    return []
+
+
+def versions() -> dict[str, str]:
+    """The versions of what takes part in a trial."""
+    packages = ("libtorrent", "ryu", "numba", "pyarrow")
+    return {
+        "testbed": testbed.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+class _interrupts_held:
+    """While in this context, Ctrl-C and SIGTERM are ignored."""
+
+    def __enter__(self) -> None:
+        self._before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
