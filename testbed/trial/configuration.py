@@ -15,8 +15,8 @@ import jinja2
 
 import testbed
 from testbed.emulation.network import OPENFLOW_PORT
-from testbed.topology.model import Host, Network
-from testbed.topology.routing import Routes
+from testbed.portal.view import portal_config
+from testbed.topology.model import Host
 from testbed.trial import record
 from testbed.trial.plan import TrialPlan
 
@@ -28,7 +28,7 @@ COUNTERS_INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a trial keeps things: `folder` stays, `run` (sockets) and `memory` (downloads) go with the run."""
+    """Where a trial keeps things: `folder` stays; `run` (sockets) and `memory` (downloads) go."""
 
     folder: Path
     run: Path
@@ -83,7 +83,7 @@ def write_controller(paths: Paths) -> Path:
         "controller",
         {
             "topology": paths.topology,
-            "openflow": {"host": "127.0.0.1", "port": OPENFLOW_PORT},
+            "port": OPENFLOW_PORT,
             "socket": paths.controller_socket,
             "counters": paths.raw / "counters.jsonl",
             "poll_interval_s": COUNTERS_INTERVAL_S,
@@ -93,57 +93,12 @@ def write_controller(paths: Paths) -> Path:
 
 
 def write_portal(plan: TrialPlan, paths: Paths, host: Host) -> Path:
-    return _render(paths, "portal.yaml.j2", host.id, portal_variables(plan, paths, host))
-
-
-def portal_variables(plan: TrialPlan, paths: Paths, host: Host) -> dict[str, Any]:
-    """What an ISP knows of itself and of its neighbours: own PoPs and links, and its way out to others."""
-    network = plan.network
-    isp = network.isp_by_name[host.isp]
-    pops = [pop for pop in network.pops if pop.isp == isp.name]
-    return {
-        "isp": isp.name,
-        "asn": isp.asn,
-        "listen": f"{host.ip}:{PORTAL_PORT}",
+    view = portal_config(plan.network, plan.routes, host.isp, listen=f"{host.ip}:{PORTAL_PORT}")
+    files = {
         "ready_file": paths.ready(host.id),
         "distances_log": paths.raw / f"{host.id}.distances.jsonl",
-        "pids": [{"pid": pop.pid, "prefixes": [pop.prefix]} for pop in pops],
-        "links": [
-            {
-                "a": network.pop_by_id[link.a].pid,
-                "b": network.pop_by_id[link.b].pid,
-                "weight": link.weight,
-            }
-            for link in network.core_links
-            if link.kind == "internal" and network.isp_of_pop(link.a) == isp.name
-        ],
-        "external": list(external_ways(network, plan.routes, isp.name)),
-        "intra_pid_distance": 0.0,
-        "log_level": "INFO",
     }
-
-
-def external_ways(network: Network, routes: Routes, isp: str) -> list[dict[str, Any]]:
-    """The ways out of an ISP to every other: by the exits that its routes use, at the border link's weight.
-
-    An ISP sees prefixes and its own borders, and nothing of a neighbour's inside, so a way costs what its
-    border link costs, wherever it leads.
-    """
-    ways: dict[tuple[str, str], dict[str, Any]] = {}
-    for source in (pop for pop in network.pops if pop.isp == isp):
-        for destination in (pop for pop in network.pops if pop.isp != isp):
-            link_id = routes.next_link[source.id].get(destination.id)
-            link = network.link_by_id.get(link_id or "")
-            if link is None or link.kind != "interdomain":
-                continue
-            key = (destination.isp, link.id)
-            ways[key] = {
-                "pid": f"isp-{destination.isp}",
-                "prefixes": [network.isp_by_name[destination.isp].prefix],
-                "exit": source.pid,
-                "weight": link.weight,
-            }
-    return list(ways.values())
+    return _render(paths, "portal.yaml.j2", host.id, {**view.model_dump(mode="json"), **files})
 
 
 def write_tracker(plan: TrialPlan, paths: Paths) -> Path:

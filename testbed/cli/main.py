@@ -1,0 +1,91 @@
+"""The command `testbed`: the table of its verbs, and what errors become on the way out.
+
+Each verb is one module of this package whose function does the work; arguments come in, results go to stdout,
+progress and errors to stderr. Exit code 0: it worked, 1: the work failed, 2: wrong input, 130: Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from testbed import __version__
+from testbed.cli import clean, doctor, plan, report, shell, validate
+from testbed.cli import run as run_verb
+from testbed.errors import RunError, UserError
+
+EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="testbed",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# A new verb: a module of this package with one function, and its line here. The function itself imports what
+# it needs, so that `testbed --help` stays quick.
+app.command("doctor")(doctor.doctor)
+app.command("validate")(validate.validate)
+app.command("plan")(plan.plan)
+app.command("run")(run_verb.run)
+app.command("report")(report.report)
+app.command("shell")(shell.shell)
+app.command("status")(clean.status)
+app.command("clean")(clean.clean)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"testbed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A laboratory for P2P and ISP cooperation on one Linux machine.
+
+    Start with `testbed doctor`, then `sudo testbed run experiments/quickstart.yaml`.
+    """
+
+
+def run() -> None:
+    """Entry point of the command: run the verb and turn errors into one message and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except UserError as error:
+        _leave(error, EXIT_WRONG_INPUT, debug=debug)
+    except RunError as error:
+        _leave(error, EXIT_FAILED, debug=debug)
+    except KeyboardInterrupt:
+        _interrupted()
+    except SystemExit as ending:
+        # Typer ends the process with 130 and no word when Ctrl-C reaches it.
+        if ending.code == EXIT_INTERRUPTED:
+            _interrupted()
+        raise
+
+
+def _leave(error: Exception, code: int, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    else:
+        print(f"testbed: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _interrupted() -> None:
+    print("testbed: stopped by Ctrl-C", file=sys.stderr)
+    sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,64 @@
+"""`testbed run`: run what is missing of an experiment, analyse it, write the report.
+
+An experiment's file comes in; trial folders, `summary.json` and `report.html` go to the results folder.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from testbed.trial.plan import TrialPlan
+
+
+def run(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's YAML file.")],
+    results: Annotated[
+        Path, typer.Option("--results", help="Where result folders go.", file_okay=False)
+    ] = Path("results"),
+    again: Annotated[bool, typer.Option("--again", help="Run finished trials once more.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run the trials of an experiment that are missing, with live progress, and write the report.
+
+    Finished trials are kept, so the same command goes on after an interruption. Ctrl-C stops at once and
+    removes everything that was built.
+
+    Example: sudo testbed run experiments/quickstart.yaml
+    """
+    from testbed.cli.machine import need_root, planned
+    from testbed.cli.progress import Display
+    from testbed.cli.report import present
+    from testbed.trial.matrix import run_missing
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    trials, engines = planned(experiment)
+    need_root("running an experiment")
+    folder = results.resolve() / trials[0].experiment.name
+    with Display() as display:
+        try:
+            run_missing(trials, folder, engines, display.show, again)
+        except KeyboardInterrupt:
+            display.close()
+            _say_what_was_kept(trials, folder, experiment)
+            raise
+    present(folder, [trial.id for trial in trials], as_json)
+
+
+def _say_what_was_kept(trials: tuple[TrialPlan, ...], folder: Path, experiment: Path) -> None:
+    from testbed.trial.matrix import is_whole
+    from testbed.trial.runner import UNFINISHED
+
+    kept = sum(is_whole(folder, trial.id) for trial in trials)
+    print(
+        f"Interrupted; everything that was built is removed. Kept: {kept} of {len(trials)} trials in {folder}"
+        f" (and what the interrupted one had measured, in {folder / UNFINISHED}).\n"
+        f"To go on: testbed run {experiment}",
+        file=sys.stderr,
+    )

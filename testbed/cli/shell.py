@@ -1,0 +1,42 @@
+"""`testbed shell`: build an experiment's network, with its controller, and hand over Mininet's own prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def shell(
+    experiment: Annotated[Path, typer.Argument(help="The experiment's YAML file.")],
+) -> None:
+    """Build the network of an experiment and hand over Mininet's own CLI; leaving it removes everything.
+
+    Example: sudo testbed shell experiments/quickstart.yaml, then: dslnet.paris.leecher1 ping -c3 10.1.1.2
+    """
+    import tempfile
+
+    from mininet.cli import CLI
+
+    from testbed.cli.machine import need_root, planned
+    from testbed.cli.progress import Display
+    from testbed.trial.runner import Laboratory
+
+    class Prompt(CLI):  # type: ignore[misc]
+        """Mininet's prompt, for host names with dots and dashes."""
+
+        prompt = "testbed> "
+        identchars = CLI.identchars + ".-"
+
+    trials, engines = planned(experiment)
+    need_root("building a network")
+    with tempfile.TemporaryDirectory(prefix="testbed-shell-") as folder:
+        display = Display()
+        with Laboratory(trials[0], Path(folder), engines, display.show) as lab:
+            lab.build_network()
+            lab.start_controller()
+            lab.check_paths()
+            lab.start_portals()
+            lab.start_tracker()
+            Prompt(lab.net)
