@@ -179,13 +179,6 @@ def _machine_checks() -> tuple[Check, ...]:
             "mount a cgroup hierarchy: sudo mount -t cgroup2 none /sys/fs/cgroup",
         ),
         Check(
-            "TCP congestion control",
-            group,
-            probes.congestion_control,
-            "Hosts start with the machine's; compare results only between machines with the same.",
-            "for the usual one: sudo sysctl -w net.ipv4.tcp_congestion_control=cubic",
-        ),
-        Check(
             "container",
             group,
             probes.container,
@@ -227,6 +220,13 @@ def _kernel_checks() -> tuple[Check, ...]:
             probes.tun_tap,
             "The userspace datapath's own ports are TAP devices.",
             "tun",
+            required=True,
+        ),
+        _module_check(
+            "TCP cubic",
+            probes.cubic,
+            "The congestion control of every host, whatever the machine's own is.",
+            "tcp_cubic",
             required=True,
         ),
         _module_check(

@@ -31,7 +31,7 @@ _DATAPATH_LIMIT = 0.95
 
 @dataclass(frozen=True)
 class Sample:
-    """One second of the machine. Shares are of all cores, but `datapath_cpu` of one: the switch has one thread."""
+    """One second of the machine. Shares are of all cores; `datapath_cpu` is of one, as it has one thread."""
 
     t_ns: int
     cpu_busy: float

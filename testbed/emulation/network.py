@@ -79,9 +79,11 @@ class EmulatedNetwork(Mininet):
         switch = OpenVSwitch(self._journal.folder, plan.fabric, logs, plan.engines.datapath)
         self.ovs_pid = switch.start(supervisor)
         apply([plan.links_batch()])
-        apply([*plan.host_batches(), *plan.shaping_batches()])
-        self._check_shaping()
+        apply(plan.host_batches())
         switch.apply(plan.bridges(), f"tcp:127.0.0.1:{OPENFLOW_PORT}")
+        # After the switch has its ports, so that what is read back is what stays.
+        apply(plan.shaping_batches())
+        self._check_shaping()
         self.built = True
 
     def stop(self) -> None:

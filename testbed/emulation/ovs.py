@@ -42,7 +42,8 @@ def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> li
 
     `controller` is an OVS target such as `tcp:127.0.0.1:6653`.
     """
-    commands: list[list[str]] = []
+    # Open vSwitch takes the qdisc off every port that it gets, unless its QoS is linux-noop.
+    commands: list[list[str]] = [["--id=@hands-off", "create", "qos", "type=linux-noop"]]
     for bridge in bridges:
         commands.append(["add-br", bridge.name])
         commands.append(
@@ -62,6 +63,7 @@ def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> li
         commands.append(["set", "controller", bridge.name, "max_backoff=1000", "inactivity_probe=10000"])
         for port in bridge.ports:
             commands.append(["add-port", bridge.name, port.device])
+            commands.append(["set", "port", port.device, "qos=@hands-off"])
             commands.append(["set", "interface", port.device, f"ofport_request={port.number}"])
     return [word for command in commands for word in ("--", *command)]
 

@@ -1,0 +1,1 @@
+"""The portal: what an ISP says of its network, as p-distances between PIDs served over ALTO."""

@@ -1,0 +1,1 @@
+"""The tracker: swarms, peer selection by policy with the portals' guidance, and HTTP announce."""

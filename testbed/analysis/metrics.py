@@ -1,0 +1,352 @@
+"""Every metric of one trial, from its record.
+
+In goes a `Trial` (through `measure`, which reads its transfers and counters once into a `Measured`); out come
+`Row`s, a metric's value in a scope: `all`, `isp:<name>`, `link:<id>` or `peer:<host>`. What each metric means
+stands in `definitions.METRICS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from testbed.analysis.counters import Counters, read_counters
+from testbed.analysis.definitions import BILLED_SHARE, BILLING_SLOTS, METRICS
+from testbed.analysis.kernels import add_pair_sums, expand_pairs, jain_index, rank_percentile
+from testbed.analysis.load import Trial, codes_of, read_transfers
+from testbed.analysis.paths import Codes, directions_of, encode
+from testbed.analysis.wire import explained_bytes, residual, with_wasted
+from testbed.topology.model import Link, LinkKind
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+class Row(NamedTuple):
+    """One value. The unit is that of `definitions.METRICS`, the tariff's currency where it bills."""
+
+    metric: str
+    scope: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Leechers:
+    """The leechers of a trial; arrays of one length. Times and rates are nan where one did not finish."""
+
+    hosts: tuple[str, ...]
+    isps: npt.NDArray[np.str_]
+    completion_s: Float64
+    rate_bps: Float64
+
+    @property
+    def finished(self) -> Bool:
+        return ~np.isnan(self.completion_s)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What metrics are computed from.
+
+    `pair_bytes` is payload int64[hosts, hosts], [src, dst]; `links_between` int64[PoPs, PoPs] the number of
+    core links on each path; `active_bytes` float64[directions] what switches counted while the swarm was
+    active.
+    """
+
+    trial: Trial
+    codes: Codes
+    counters: Counters
+    leechers: Leechers
+    pair_bytes: Int64
+    links_between: Int64
+    active_bytes: Float64
+
+    @property
+    def active_s(self) -> float:
+        start_ns, end_ns = self.trial.manifest.active_ns
+        return (end_ns - start_ns) / 1e9
+
+    def links(self, *kinds: LinkKind) -> tuple[Link, ...]:
+        return tuple(link for link in self.trial.network.links if link.kind in kinds)
+
+
+def measure(trial: Trial) -> Measured:
+    """Read a trial's transfers and counters once. Raises RunError where they contradict its topology."""
+    codes = encode(trial.network, trial.routes)
+    counters = read_counters(trial.links, codes, trial.folder)
+    pair_bytes = _pair_bytes(trial, codes)
+    until = counters.bytes_at(np.array(trial.manifest.active_ns, np.float64))
+    pops = len(trial.network.pops)
+    return Measured(
+        trial=trial,
+        codes=codes,
+        counters=counters,
+        leechers=_leechers(trial, pair_bytes.sum(axis=0), codes),
+        pair_bytes=pair_bytes,
+        links_between=np.diff(codes.path_start).reshape(pops, pops),
+        active_bytes=until[:, 1] - until[:, 0],
+    )
+
+
+def trial_rows(measured: Measured) -> list[Row]:
+    """All metrics of a trial. A metric that has no meaning here (no tariff, nobody finished) has no row."""
+    rows = [
+        *completion_rows(measured.leechers),
+        *payload_rows(measured),
+        *interdomain_rows(measured),
+        *utilisation_rows(measured),
+        *charge_rows(measured),
+        *residual_rows(measured),
+    ]
+    return [row for row in rows if not math.isnan(row.value)]
+
+
+def fold(pairs: npt.NDArray[np.generic], groups: npt.NDArray[np.int32], count: int) -> Float64:
+    """Sum a matrix [src, dst] by groups of its rows and columns: float64[count, count]."""
+    member = np.zeros((count, len(groups)))
+    member[groups, np.arange(len(groups))] = 1
+    result: Float64 = member @ pairs.astype(np.float64) @ member.T
+    return result
+
+
+def completion_rows(leechers: Leechers) -> Iterator[Row]:
+    """Completion times, rates, fairness: all, by ISP and by peer."""
+    everyone = np.ones(len(leechers.hosts), np.bool_)
+    for scope, members in (("all", everyone), *_by_isp(leechers)):
+        done = members & leechers.finished
+        times, rates = leechers.completion_s[done], leechers.rate_bps[done]
+        yield _row("unfinished", scope, int((members & ~done).sum()))
+        if len(times):
+            yield _row("completion_s.mean", scope, float(times.mean()))
+            yield _row("completion_s.median", scope, float(np.median(times)))
+            yield _row("completion_s.p95", scope, rank_percentile(times[np.newaxis], 0.95)[0])
+            yield _row("completion_s.max", scope, times.max())
+            yield _row("rate_bps", scope, float(rates.mean()))
+            yield _row("fairness", scope, jain_index(rates))
+    for host, time, rate in zip(leechers.hosts, leechers.completion_s, leechers.rate_bps, strict=True):
+        yield _row("completion_s", f"peer:{host}", time)
+        yield _row("rate_bps", f"peer:{host}", rate)
+
+
+def payload_rows(measured: Measured) -> Iterator[Row]:
+    """Locality, links crossed per byte and what seeds sent, from the transfers; an ISP's are what it
+    received.
+    """
+    codes, pairs = measured.codes, measured.pair_bytes
+    same_isp = codes.isp_of_host[:, np.newaxis] == codes.isp_of_host
+    same_pid = codes.pid_of_host[:, np.newaxis] == codes.pid_of_host
+    hops = measured.links_between[np.ix_(codes.pop_of_host, codes.pop_of_host)]
+    everyone = np.ones(len(codes.isp_of_host), np.bool_)
+    seeds = np.array([host.role == "seed" for host in measured.trial.network.hosts], np.bool_)
+    by_isp = [(f"isp:{name}", codes.isp_of_host == code) for name, code in codes.isp.items()]
+    for scope, members in (("all", everyone), *by_isp):
+        got = pairs * members  # by receiver
+        total = float(got.sum())
+        pid, isp = float((got * same_pid).sum()), float((got * (same_isp & ~same_pid)).sum())
+        yield _row("bytes_same_pid", scope, pid)
+        yield _row("bytes_same_isp", scope, isp)
+        yield _row("bytes_other_isp", scope, total - pid - isp)
+        if total:
+            yield _row("locality", scope, (pid + isp) / total)
+            yield _row("unit_bdp", scope, float((got * hops).sum()) / total)
+        yield _row("server_bytes", scope, float(pairs[seeds & members].sum()))
+
+
+def interdomain_rows(measured: Measured) -> Iterator[Row]:
+    """What crossed links between ISPs, from switch counters: all, by ISP and by link."""
+    network, codes = measured.trial.network, measured.codes
+    total = measured.counters.total(measured.counters.bytes)
+    links = measured.links("interdomain")
+    both = {link.id: float(total[list(directions_of(link, codes))].sum()) for link in links}
+    for scope, touched in _links_by_scope(measured, links):
+        yield _row("interdomain_bytes", scope, sum(both[link.id] for link in touched))
+        for metric, relationship in (("transit_bytes", "customer-provider"), ("peering_bytes", "peer-peer")):
+            part = [both[link.id] for link in touched if link.relationship == relationship]
+            yield _row(metric, scope, sum(part))
+    everything = sum(both.values())  # what leaves one ISP enters another
+    yield _row("interdomain_in_bytes", "all", everything)
+    yield _row("interdomain_out_bytes", "all", everything)
+    for isp in network.isps:
+        sent = [codes.direction[link.id, end] for link, end in _own_ends(measured, isp.name)]
+        came = [codes.direction[link.id, link.other(end)] for link, end in _own_ends(measured, isp.name)]
+        yield _row("interdomain_out_bytes", f"isp:{isp.name}", total[sent].sum())
+        yield _row("interdomain_in_bytes", f"isp:{isp.name}", total[came].sum())
+    for link in links:
+        yield _row("interdomain_bytes", f"link:{link.id}", both[link.id])
+
+
+def link_utilisation(measured: Measured) -> dict[str, float]:
+    """Mean utilisation of the busier direction of each internal and interdomain link while the swarm was
+    active.
+    """
+    return {
+        link.id: max(
+            measured.active_bytes[code] * 8 / (link.direction(end).rate_bps * measured.active_s)
+            for code, end in zip(directions_of(link, measured.codes), (link.a, link.b), strict=True)
+        )
+        for link in measured.links("internal", "interdomain")
+    }
+
+
+def utilisation_rows(measured: Measured) -> Iterator[Row]:
+    """The busiest link: all, by ISP (links with an end in it), and each link's own."""
+    if measured.active_s <= 0:
+        return
+    used = link_utilisation(measured)
+    for scope, touched in _links_by_scope(measured, measured.links("internal", "interdomain")):
+        if touched:
+            yield _row("max_utilisation", scope, max(used[link.id] for link in touched))
+    for link, value in used.items():
+        yield _row("max_utilisation", f"link:{link}", value)
+
+
+def charge_rows(measured: Measured) -> Iterator[Row]:
+    """Each ISP's bill, and their sum where all pay in one currency. See `definitions` for how slots scale."""
+    bills: dict[str, dict[str, float]] = {}
+    rates_bps = billed_rates_bps(measured)
+    for link in measured.links("interdomain"):
+        tariff = link.tariff
+        if tariff is None or tariff.kind == "none":
+            continue
+        mbit_s = max(rates_bps[list(directions_of(link, measured.codes))]) / 1e6
+        amount = tariff.price * (mbit_s if tariff.kind == "percentile-95" else 1.0)
+        payers = (link.a,) if link.relationship == "customer-provider" else (link.a, link.b)
+        for pop in payers:
+            bill = bills.setdefault(tariff.currency, {})
+            isp = measured.trial.network.isp_of_pop(pop)
+            bill[isp] = bill.get(isp, 0.0) + amount
+    for currency, bill in bills.items():
+        for isp, amount in bill.items():
+            yield Row("charge", f"isp:{isp}", amount, f"{currency}/month")
+    if len(bills) == 1:  # a sum over currencies means nothing
+        ((currency, bill),) = bills.items()
+        yield Row("charge", "all", sum(bill.values()), f"{currency}/month")
+
+
+def billed_rates_bps(measured: Measured) -> Float64:
+    """The 95th percentile of the billing slots' rates of each link direction, bit/s: float64[directions]."""
+    edges = np.linspace(*measured.trial.manifest.active_ns, BILLING_SLOTS + 1)
+    if measured.active_s <= 0:
+        return np.zeros(len(measured.active_bytes))
+    volumes = np.diff(measured.counters.bytes_at(edges), axis=1)
+    result: Float64 = rank_percentile(volumes, BILLED_SHARE) * 8 * BILLING_SLOTS / measured.active_s
+    return result
+
+
+def residual_rows(measured: Measured) -> Iterator[Row]:
+    """Counted against explained bytes (see `wire`): interdomain links together and each, and other kinds."""
+    explained = expected_bytes(measured)
+    counted = measured.counters.total(measured.counters.bytes)
+    for metric, kind in (
+        ("residual", "interdomain"),
+        ("residual_internal", "internal"),
+        ("residual_access", "access"),
+    ):
+        known = [
+            code
+            for link in measured.trial.network.links
+            if link.kind == kind
+            for code in directions_of(link, measured.codes)
+            if measured.counters.counted[code]
+        ]
+        yield _row(metric, "all", residual(counted[known], explained[known]))
+    for link in measured.links("interdomain"):
+        both = list(directions_of(link, measured.codes))
+        yield _row("residual", f"link:{link.id}", residual(counted[both], explained[both]))
+
+
+def expected_bytes(measured: Measured) -> Float64:
+    """Bytes that reported payload explains on each link direction, by the model of `wire`:
+    float64[directions].
+
+    Payload follows the routes that the trial started with: after a failure that moved routes the residual
+    grows.
+    """
+    pairs = with_wasted(measured.pair_bytes.astype(np.float64), _wasted(measured))
+    return explained_bytes(
+        payload=on_directions(measured, pairs),
+        asked=on_directions(measured, pairs.T),
+        packets=measured.counters.total(measured.counters.packets),
+    )
+
+
+def on_directions(measured: Measured, pairs: Float64) -> Float64:
+    """Spread bytes between hosts, float64[src, dst], over the links of their paths: float64[directions]."""
+    codes = measured.codes
+    by_pop = fold(pairs, codes.pop_of_host, len(measured.trial.network.pops))
+    out: Float64 = expand_pairs(by_pop[np.newaxis], codes.path_start, codes.path_step, len(codes.direction))[
+        0
+    ]
+    sent, received = pairs.sum(axis=1), pairs.sum(axis=0)
+    for link in measured.links("access"):
+        up, down = directions_of(link, codes)  # `a` of an access link is the host
+        out[up], out[down] = sent[codes.host[link.a]], received[codes.host[link.a]]
+    return out
+
+
+def _pair_bytes(trial: Trial, codes: Codes) -> Int64:
+    hosts = len(codes.host)
+    out = np.zeros((1, hosts, hosts), np.int64)
+    each_alone = np.arange(hosts, dtype=np.int32)
+    for part in read_transfers(trial.folder, codes.host):
+        add_pair_sums(out, part.src, part.dst, part.size, part.t_ns, each_alone)
+    pairs: Int64 = out[0]
+    return pairs
+
+
+def _wasted(measured: Measured) -> Float64:
+    peers = measured.trial.peers
+    wasted = np.zeros(len(measured.codes.host))
+    host = codes_of(peers.column("host").combine_chunks(), measured.codes.host, measured.trial.folder)
+    wasted[host] = peers.column("bytes_wasted").fill_null(0).to_numpy()
+    return wasted
+
+
+def _leechers(trial: Trial, received: Int64, codes: Codes) -> Leechers:
+    rows = trial.peers.filter(pc.equal(trial.peers.column("role"), "leecher"))
+    host = codes_of(rows.column("host").combine_chunks(), codes.host, trial.folder)
+    took_ns = pc.subtract(rows.column("completed_ns"), rows.column("joined_ns")).cast("float64")
+    took_s = took_ns.fill_null(math.nan).to_numpy() / 1e9
+    return Leechers(
+        hosts=tuple(rows.column("host").to_pylist()),
+        isps=np.array(rows.column("isp").to_pylist(), np.str_),
+        completion_s=took_s,
+        rate_bps=received[host] * 8 / took_s,
+    )
+
+
+def _by_isp(leechers: Leechers) -> Iterator[tuple[str, Bool]]:
+    for isp in dict.fromkeys(leechers.isps.tolist()):
+        yield f"isp:{isp}", leechers.isps == isp
+
+
+def _own_ends(measured: Measured, isp: str) -> list[tuple[Link, str]]:
+    """The interdomain links of an ISP, each with the end that is in it."""
+    network = measured.trial.network
+    return [
+        (link, end)
+        for link in measured.links("interdomain")
+        for end in (link.a, link.b)
+        if network.isp_of_pop(end) == isp
+    ]
+
+
+def _links_by_scope(measured: Measured, links: Sequence[Link]) -> Iterator[tuple[str, list[Link]]]:
+    """`all` with all of the links, then each ISP with those that have an end in it."""
+    network = measured.trial.network
+    yield "all", list(links)
+    for isp in network.isps:
+        ends = [{network.isp_of_pop(link.a), network.isp_of_pop(link.b)} for link in links]
+        yield f"isp:{isp.name}", [link for link, at in zip(links, ends, strict=True) if isp.name in at]
+
+
+def _row(metric: str, scope: str, value: float) -> Row:
+    return Row(metric, scope, float(value), METRICS[metric].unit)
