@@ -14,8 +14,8 @@ how many headers a switch sees: it counts a frame of 64 KiB with one header wher
 the counted number the headers are exact either way, ACKs included, however often the receiver sends them.
 Payload includes what a client received and threw away (`bytes_wasted`), shared over its senders as its other
 payload is. Not in the model, and so part of the residual: segments sent again after a loss, `have` and
-`bitfield` messages, handshakes, announces and portal requests. On a swarm of 60 with 4 MiB they come to about
-one per cent. Sources: BEP 3 (messages), RFC 793 and RFC 7323 (headers).
+`bitfield` messages, handshakes, announces and portal requests. Sources: BEP 3 (messages), RFC 793 and RFC
+7323 (headers).
 """
 
 from __future__ import annotations

@@ -24,11 +24,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from testbed.analysis.details import TrialDetails
 from testbed.topology.model import Link, Network
 
 Point = tuple[float, float]
+Pixels = npt.NDArray[np.float64]  # x, y
+Box = npt.NDArray[np.float64]  # x0, y0, x1, y1 in pixels
 
 # matplotlib knows no CSS variables: these colours stand for them in its output and are replaced there.
 TEXT, MUTED, GRID, PAPER = "#fe0001", "#fe0002", "#fe0003", "#fe0004"
@@ -52,6 +55,20 @@ _HEAT = matplotlib.colors.LinearSegmentedColormap.from_list(
 )
 MOST_LABELS = 40
 SHORT_LINK = 90.0  # pixels: a number on a shorter link would hide it
+NAME_SIZE, NUMBER_SIZE = 9.5, 8.5
+_CENTRE = ("center", "center")
+_NAME_OFFSETS = (
+    (0, 12),
+    (0, -12),
+    (12, 0),
+    (-12, 0),
+    (9, 10),
+    (-9, 10),
+    (9, -10),
+    (-9, -10),
+    (0, 20),
+    (0, -20),
+)
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -208,75 +225,81 @@ def _label(
 ) -> None:
     """Put PoP names and the utilisation of interdomain links where they cover nothing, as far as that goes.
 
-    Greedy: a label takes the first of its places that is free; one that finds none takes the least bad if it
-    is a PoP's name, and is left out if it is a number (the table of links has it).
+    Greedy: a name takes the place that covers least; a number that finds no free place is left out
+    (metrics.parquet has it).
     """
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    points = {pop: axes.transData.transform(at) for pop, at in places.items()}
-    taken = [np.array([x - 14, y - 14, x + 14, y + 14]) for x, y in points.values()]
-    lines = [
-        (axes.transData.transform(a), axes.transData.transform(b)) for a, b, _ in _strokes(network, places)
-    ]
+    figure.canvas.draw()  # fixes the scale, from which pixels follow
+    to_pixels = axes.transData.transform
+    points = {pop: to_pixels(at) for pop, at in places.items()}
+    lines = [(to_pixels(a), to_pixels(b)) for a, b, _ in _strokes(network, places)]
+    labels: list[Box] = []
     for pop in network.pops:
-        offsets = [
-            (0, 13),
-            (0, -13),
-            (11, 0),
-            (-11, 0),
-            (9, 9),
-            (-9, 9),
-            (9, -9),
-            (-9, -9),
-            (0, 20),
-            (0, -20),
-        ]
-        _place(axes, renderer, pop.name, points[pop.id], offsets, taken, lines, must=True)
+        # a name may come close to its own PoP, but not to another whose name it might seem to be
+        others = [_around(at, 24) for other, at in points.items() if other != pop.id]
+        taken = [*others, _around(points[pop.id], 9), *labels]
+        labels.append(_place_name(axes, pop.name, points[pop.id], taken, lines))
+    nodes = [_around(at, 9) for at in points.values()]
     for a, b, link in _strokes(network, places):
         if link.kind == "interdomain":
-            start, end = axes.transData.transform(a), axes.transData.transform(b)
-            length = float(np.hypot(*(end - start))) or 1.0
-            across = np.array([start[1] - end[1], end[0] - start[0]]) / length
-            sides = (0, 18, -18, 26, -26) if length > SHORT_LINK else (18, -18, 26, -26)
-            along = [(end - start) * share + across * side for side in sides for share in (0.5, 0.4, 0.6)]
             text = f"{utilisation.get(link.id, 0.0) * 100:.0f} %"
-            _place(axes, renderer, text, start, [tuple(step) for step in along], taken, [], must=False)
+            labels += _place_number(axes, text, _beside(to_pixels(a), to_pixels(b)), [*nodes, *labels])
 
 
-def _place(
+def _beside(start: Pixels, end: Pixels) -> list[Pixels]:
+    """Places for a number on a line, best first: on it if it is long, else beside it."""
+    length = float(np.hypot(*(end - start))) or 1.0
+    across = np.array([start[1] - end[1], end[0] - start[0]]) / length
+    sides = (0, 18, -18, 26, -26) if length > SHORT_LINK else (18, -18, 26, -26)
+    return [start + (end - start) * share + across * side for side in sides for share in (0.5, 0.4, 0.6)]
+
+
+def _place_name(
     axes: Axes,
-    renderer: Any,
-    text: str,
-    origin: npt.NDArray[np.float64],
-    offsets: Sequence[tuple[float, float]],
-    taken: list[npt.NDArray[np.float64]],
-    lines: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
-    *,
-    must: bool,
-) -> None:
-    """Draw a label at the offset (pixels from `origin`) that covers least; `taken` gets its box."""
-    best: tuple[float, npt.NDArray[np.float64], tuple[float, float], tuple[str, str]] | None = None
-    for dx, dy in offsets:
-        anchor = ("center", "center") if not must else _anchor(dx, dy)
-        label = _draw(axes, text, origin + np.array([dx, dy]), anchor, must)
-        box = np.array(label.get_window_extent(renderer).extents)
-        label.remove()
+    name: str,
+    origin: Pixels,
+    taken: Sequence[Box],
+    lines: Sequence[tuple[Pixels, Pixels]],
+) -> Box:
+    """Draw a PoP's name beside its place where it covers least, and return its box."""
+    choices = []
+    for dx, dy in _NAME_OFFSETS:
+        at, anchor = origin + np.array([dx, dy]), _anchor(dx, dy)
+        box = _extent(axes, name, at, anchor)
         cost = 10 * sum(_overlap(box, other) for other in taken) + sum(_crosses(box, *line) for line in lines)
-        if best is None or cost < best[0]:
-            best = (cost, box, (dx, dy), anchor)
-    if best and (must or best[0] == 0):
-        _draw(axes, text, origin + np.array(best[2]), best[3], must)
-        taken.append(best[1])
+        choices.append((cost, at, anchor, box))
+    _, at, anchor, box = min(choices, key=lambda choice: choice[0])
+    _draw(axes, name, at, anchor)
+    return box
+
+
+def _place_number(axes: Axes, text: str, places: Sequence[Pixels], taken: Sequence[Box]) -> list[Box]:
+    """Draw a number at the first place where it covers nothing; its box, or none if there is no place."""
+    for at in places:
+        box = _extent(axes, text, at, _CENTRE, NUMBER_SIZE)
+        if not any(_overlap(box, other) for other in taken):
+            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.8}
+            _draw(axes, text, at, _CENTRE, NUMBER_SIZE, bbox=paper)
+            return [box]
+    return []
+
+
+def _extent(axes: Axes, text: str, at: Pixels, anchor: tuple[str, str], size: float = NAME_SIZE) -> Box:
+    """The box that a label would take, pixels (x0, y0, x1, y1)."""
+    label = _draw(axes, text, at, anchor, size)
+    box = np.array(label.get_window_extent().extents)
+    label.remove()
+    return box
 
 
 def _draw(
-    axes: Axes, text: str, pixel: npt.NDArray[np.float64], anchor: tuple[str, str], strong: bool
-) -> Any:
-    x, y = axes.transData.inverted().transform(pixel)
-    paper = None if strong else {"facecolor": PAPER, "edgecolor": "none", "pad": 0.8}
-    return axes.text(
-        x, y, text, ha=anchor[0], va=anchor[1], fontsize=9.5 if strong else 8.5, zorder=4, bbox=paper
-    )
+    axes: Axes, text: str, at: Pixels, anchor: tuple[str, str], size: float = NAME_SIZE, **style: Any
+) -> Text:
+    x, y = axes.transData.inverted().transform(at)
+    return axes.text(x, y, text, ha=anchor[0], va=anchor[1], fontsize=size, zorder=4, **style)
+
+
+def _around(at: Pixels, reach: float) -> Box:
+    return np.array([at[0] - reach, at[1] - reach, at[0] + reach, at[1] + reach])
 
 
 def _anchor(dx: float, dy: float) -> tuple[str, str]:
@@ -286,16 +309,14 @@ def _anchor(dx: float, dy: float) -> tuple[str, str]:
     )
 
 
-def _overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+def _overlap(a: Box, b: Box) -> float:
     """Area that two boxes (x0, y0, x1, y1) share, pixels squared."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return float(max(width, 0) * max(height, 0))
 
 
-def _crosses(
-    box: npt.NDArray[np.float64], start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]
-) -> float:
+def _crosses(box: Box, start: Pixels, end: Pixels) -> float:
     """How many of 60 points of a line lie in a box."""
     points = start + np.linspace(0, 1, 60)[:, np.newaxis] * (end - start)
     inside = (points > box[:2]).all(axis=1) & (points < box[2:]).all(axis=1)

@@ -11,10 +11,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import testbed
 from testbed.config_file import load_config
 from testbed.controller.config import ControllerConfig
 from testbed.controller.fabric import Fabric, load_fabric
@@ -113,6 +115,27 @@ def test_a_file_that_is_no_topology_is_the_users_error(tmp_path: Path) -> None:
             load_fabric(path)
     with pytest.raises(UserError, match="can't be read"):
         load_fabric(tmp_path / "absent")
+
+
+def test_the_template_makes_a_valid_configuration(tmp_path: Path) -> None:
+    template = (Path(testbed.__file__).parent / "templates" / "controller.yaml.j2").read_text()
+    path = tmp_path / "controller.yaml"
+    path.write_text(
+        jinja2.Environment(undefined=jinja2.StrictUndefined)
+        .from_string(template)
+        .render(
+            topology=Path("/run/topology.json"),
+            port=6654,
+            socket=Path("/run/api.sock"),
+            counters=Path("/run/counters.jsonl"),
+            ready_file=Path("/run/ready"),
+            poll_interval_s=0.5,
+        )
+    )
+    config = load_config(path, ControllerConfig)
+    assert (config.openflow.host, config.openflow.port) == ("127.0.0.1", 6654)
+    assert (config.topology, config.ready_file) == (Path("/run/topology.json"), Path("/run/ready"))
+    assert (config.poll_interval_s, config.counters) == (0.5, Path("/run/counters.jsonl"))
 
 
 def test_a_wrong_configuration_lists_every_problem(tmp_path: Path) -> None:

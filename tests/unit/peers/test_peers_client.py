@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
@@ -49,6 +50,7 @@ class Swarm:
     content: Content
     announces: Announces
     clients: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, ip: str, role: str, **more: Any) -> None:
         """Returns when the client listens: who finds a neighbour absent tries again only after a minute."""
@@ -72,7 +74,9 @@ class Swarm:
             YAML(typ="safe").dump(config, file)
         with (own / "log").open("w") as log:
             self.clients[ip] = subprocess.Popen(
-                [sys.executable, "-m", "testbed.peers", "--config", str(own / "client.yaml")], stderr=log
+                [sys.executable, "-m", "testbed.peers", "--config", str(own / "client.yaml")],
+                stderr=log,
+                env={**os.environ, **self.environment},
             )
 
     def record(self, ip: str) -> dict[str, Any]:
@@ -142,6 +146,8 @@ def swarm(tmp_path: Path) -> Iterator[Swarm]:
 
 
 def test_every_block_of_a_completed_download_is_in_the_log_once(swarm: Swarm) -> None:
+    # Alerts carry local wall time; the log must not depend on where the machine is.
+    swarm.environment = {"TZ": "Asia/Tokyo"}
     began_ns = time.monotonic_ns()
     seed, first, second = "127.0.0.2", "127.0.0.3", "127.0.0.4"
     swarm.announces.neighbours.update({first: [seed, second], second: [seed, first]})
@@ -170,7 +176,8 @@ def test_every_block_of_a_completed_download_is_in_the_log_once(swarm: Swarm) ->
         payload = (swarm.folder / ip / "c.bin").read_bytes()
         assert hashlib.sha256(payload).digest() == hashlib.sha256(swarm.content.payload.read_bytes()).digest()
     records = {ip: swarm.record(ip) for ip in (seed, first, second)}
-    assert sum(r["bytes_up"] for r in records.values()) == sum(r["bytes_down"] for r in records.values())
+    # A block may still be on its way when its receiver, done, hangs up: sent, and received by nobody.
+    assert sum(r["bytes_up"] for r in records.values()) >= sum(r["bytes_down"] for r in records.values())
     assert records[seed]["completed_ns"] is None
 
 
