@@ -1,4 +1,4 @@
-"""The errors that a user can cause, one family. Anything else that is raised is a bug and shows its traceback.
+"""The errors that a user can cause, one family. Anything else that is raised is a bug, with its traceback.
 
 The command line turns a `UserError` into one message on stderr and exit code 2 (the input was wrong) and a
 `RunError` into one message and exit code 1 (the work failed).

@@ -30,10 +30,10 @@ with warnings.catch_warnings():
     eventlet.wsgi.ALREADY_HANDLED = object()
     from ryu import cfg
     from ryu.base import app_manager
-    from ryu.controller import ofp_event
+    from ryu.controller import controller, ofp_event
     from ryu.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
     from ryu.lib import hub
-    from ryu.ofproto import ofproto_v1_3
+    from ryu.ofproto import ofproto_common, ofproto_v1_3
 
 from testbed.config_file import load_config
 from testbed.controller.config import ControllerConfig
@@ -251,14 +251,34 @@ def _listen_northbound(path: Path) -> Any:
         os.umask(old_mask)
 
 
-def _check_port(host: str, port: int) -> None:
-    """Raise RunError where the port is taken: Ryu would only log it and sit there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _free_socket(path: Path) -> None:
+    """Remove what a killed controller left. Raises RunError where one listens: Ryu would only log it."""
+    with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise RunError(f"can't listen for switches on {host}:{port}: {error.strerror}") from error
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise RunError(f"can't listen for switches on {path}: another controller does")
+
+
+class _SwitchStream:
+    """A Unix socket as Ryu's `Datapath` wants it: it sets a TCP option, which such a socket has not."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def setsockopt(self, *_: Any) -> None:
+        return
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _accept_unix_sockets() -> None:
+    """Ryu's server listens on a path where its host is one; only what it does with a connection is mended."""
+    serve = controller.datapath_connection_factory
+    controller.datapath_connection_factory = lambda stream, address: serve(_SwitchStream(stream), address)
 
 
 def _wait_for_signal() -> None:
@@ -273,19 +293,22 @@ def _wait_for_signal() -> None:
 
 def _serve(config: ControllerConfig) -> None:
     fabric = load_fabric(config.topology)
-    _check_port(config.openflow.host, config.openflow.port)
+    _free_socket(config.openflow_socket)
+    _accept_unix_sockets()
     cfg.CONF(args=[], project="testbed", default_config_files=[], default_config_dirs=[])
-    cfg.CONF.set_override("ofp_listen_host", config.openflow.host)
-    cfg.CONF.set_override("ofp_tcp_listen_port", config.openflow.port)
+    cfg.CONF.set_override("ofp_listen_host", str(config.openflow_socket))
+    # Without a port of its own Ryu would listen a second time, for the old port 6633, on the same path.
+    cfg.CONF.set_override("ofp_tcp_listen_port", ofproto_common.OFP_TCP_PORT)
     manager = app_manager.AppManager.get_instance()
     with config.counters.open("a", encoding="utf-8") as log:
         listener = _listen_northbound(config.socket)
         manager.load_apps([__name__])
         manager.instantiate_apps(config=config, fabric=fabric, log=log)
         eventlet.spawn(eventlet.wsgi.server, listener, wsgi_application(fabric), log_output=False)
-        LOG.info("listening for switches on %s:%d", config.openflow.host, config.openflow.port)
+        LOG.info("listening for switches on %s", config.openflow_socket)
         _wait_for_signal()
-    config.socket.unlink(missing_ok=True)
+    for path in (config.socket, config.openflow_socket):
+        path.unlink(missing_ok=True)
 
 
 def run(config_path: Path) -> int:

@@ -9,22 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from testbed.config_file import SocketPath
 
 
-class OpenFlowConfig(BaseModel):
-    """Where switches connect to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=6653, gt=0, lt=65536)
-
-
 class ControllerConfig(BaseModel):
     """One controller. `topology` is the file that a trial keeps; it holds network and routes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     topology: Path
-    openflow: OpenFlowConfig = OpenFlowConfig()
+    # The Unix socket that switches connect to: it reaches across network namespaces.
+    openflow_socket: SocketPath
     # The northbound API: JSON over HTTP on this Unix socket, which only the owner may open.
     socket: SocketPath
     # JSON lines, one for each reply of a switch with its port counters.

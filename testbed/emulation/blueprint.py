@@ -10,18 +10,40 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.commands import Batch
-from testbed.emulation.links import Shaping, gso_segments, shaping, tc_lines
+from testbed.emulation.links import Shaping, gso_segments, needs_offload, shaping, tc_lines
 from testbed.emulation.ovs import Bridge, Port
 from testbed.topology.model import Host, Link, Network
 
-FABRIC = "fabric"
 HOST_DEVICE = "eth0"
 
 PortNumbers = Mapping[str, Mapping[str, int]]
 """PoP id -> link id -> OpenFlow port number."""
+
+
+@dataclass(frozen=True)
+class SwitchGroup:
+    """PoPs whose switches share a namespace and an Open vSwitch."""
+
+    name: str
+    pops: tuple[str, ...]
+
+
+def switch_groups(network: Network, datapath: str) -> tuple[SwitchGroup, ...]:
+    """A group for each ISP, or one for all where the kernel forwards.
+
+    A userspace daemon asks all its ports at every wake-up, in one thread. With fewer ports it spends less on
+    asking, and several daemons use several cores.
+    """
+    if datapath == "system":
+        return (SwitchGroup("switches", tuple(pop.id for pop in network.pops)),)
+    return tuple(
+        SwitchGroup(isp.name, tuple(pop.id for pop in network.pops if pop.isp == isp.name))
+        for isp in network.isps
+    )
 
 
 @dataclass(frozen=True)
@@ -45,17 +67,29 @@ class Blueprint:
     engines: Engines
     congestion_control: str
 
-    @property
-    def fabric(self) -> str:
-        """The namespace of all switches."""
-        return self.namespace(FABRIC)
+    def namespace(self, name: str) -> str:
+        """The network namespace of a host or of a switch group."""
+        return f"{self.tag}.{name}"
 
-    def namespace(self, host: str) -> str:
-        return f"{self.tag}.{host}"
+    @cached_property
+    def offload(self) -> bool:
+        """Whether hosts leave checksums and segmentation to the other side of the switches."""
+        return self.engines.datapath == "system" or needs_offload(self.network)
+
+    @cached_property
+    def groups(self) -> tuple[SwitchGroup, ...]:
+        return switch_groups(self.network, self.engines.datapath)
+
+    @cached_property
+    def switch_namespaces(self) -> Mapping[str, str]:
+        """PoP id -> the namespace of its switch."""
+        return {pop: self.namespace(group.name) for group in self.groups for pop in group.pops}
 
     @cached_property
     def namespaces(self) -> tuple[str, ...]:
-        return (self.fabric, *(self.namespace(host.id) for host in self.network.hosts))
+        """All of the run, those of switches first."""
+        names = [group.name for group in self.groups] + [host.id for host in self.network.hosts]
+        return tuple(self.namespace(name) for name in names)
 
     @cached_property
     def bridge_names(self) -> Mapping[str, str]:
@@ -70,7 +104,7 @@ class Blueprint:
             for end, letter in ((link.a, "a"), (link.b, "b")):
                 at_host = end in self.network.host_by_id
                 found[link.id, end] = Device(
-                    namespace=self.namespace(end) if at_host else self.fabric,
+                    namespace=self.namespace(end) if at_host else self.switch_namespaces[end],
                     name=HOST_DEVICE if at_host else f"{self.tag}l{number}{letter}",
                     link=link.id,
                     source=end,
@@ -78,17 +112,23 @@ class Blueprint:
                 )
         return found
 
-    def links_batch(self) -> Batch:
-        """All veth pairs, made from inside the fabric: the machine's own namespace never sees them."""
-        lines = ["link set dev lo up"]
+    def pair_batches(self) -> tuple[Batch, ...]:
+        """All veth pairs, each made inside the namespace of one end: the machine's own never sees them."""
+        lines: dict[str, list[str]] = defaultdict(list)
         for link in self.network.links:
-            ours, theirs = self.devices[link.id, link.b], self.devices[link.id, link.a]
-            where = "" if theirs.namespace == self.fabric else f" netns {theirs.namespace}"
-            lines.append(f"link add dev {ours.name} type veth peer name {theirs.name}{where}")
+            far, near = self.devices[link.id, link.a], self.devices[link.id, link.b]
+            where = "" if far.namespace == near.namespace else f" netns {far.namespace}"
+            lines[near.namespace].append(f"link add dev {near.name} type veth peer name {far.name}{where}")
+        return _batches("ip", lines)
+
+    def switch_batches(self) -> tuple[Batch, ...]:
+        """The switches' ends of all links, up."""
+        lines: dict[str, list[str]] = defaultdict(list)
+        switches = set(self.switch_namespaces.values())
         for device in self.devices.values():
-            if device.namespace == self.fabric:
-                lines.append(f"link set dev {device.name} addrgenmode none up")
-        return Batch("ip", self.fabric, tuple(lines))
+            if device.namespace in switches:
+                lines[device.namespace].append(f"link set dev {device.name} addrgenmode none up")
+        return _batches("ip", lines)
 
     def host_batches(self) -> tuple[Batch, ...]:
         """Address, route and gateway of each host. The gateway's MAC is given, so that nobody asks by ARP."""
@@ -99,15 +139,16 @@ class Blueprint:
         lines: dict[str, list[str]] = defaultdict(list)
         for device in self.devices.values():
             lines[device.namespace].extend(tc_lines(device.name, device.shaping))
-        return tuple(Batch("tc", namespace, tuple(group)) for namespace, group in lines.items())
+        return _batches("tc", lines)
 
-    def bridges(self) -> tuple[Bridge, ...]:
+    def bridges(self) -> Mapping[str, Bridge]:
+        """PoP id -> its bridge with all ports."""
         links_at: dict[str, list[Link]] = defaultdict(list)
         for link in self.network.links:
             for end in {link.a, link.b} & self.network.pop_by_id.keys():
                 links_at[end].append(link)
-        return tuple(
-            Bridge(
+        return {
+            pop.id: Bridge(
                 name=self.bridge_names[pop.id],
                 datapath_id=pop.datapath_id,
                 ports=tuple(
@@ -116,7 +157,7 @@ class Blueprint:
                 ),
             )
             for pop in self.network.pops
-        )
+        }
 
     def _host_batch(self, host: Host) -> Batch:
         pop = self.network.pop_by_id[host.pop]
@@ -135,3 +176,7 @@ class Blueprint:
                 f"route add default via {gateway} dev {device} congctl {self.congestion_control}",
             ),
         )
+
+
+def _batches(program: Literal["ip", "tc"], lines: Mapping[str, list[str]]) -> tuple[Batch, ...]:
+    return tuple(Batch(program, namespace, tuple(group)) for namespace, group in lines.items())

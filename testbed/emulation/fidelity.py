@@ -31,7 +31,7 @@ _DATAPATH_LIMIT = 0.95
 
 @dataclass(frozen=True)
 class Sample:
-    """One second of the machine. Shares are of all cores; `datapath_cpu` is of one, as it has one thread."""
+    """One second of the machine. Shares are of all cores; `datapath_cpu` is the busiest switch's, of one."""
 
     t_ns: int
     cpu_busy: float
@@ -48,8 +48,8 @@ class Sample:
 class Probe:
     """Samples the machine; `sample` once a second from the trial's loop."""
 
-    def __init__(self, datapath_pid: int) -> None:
-        self._datapath_pid = datapath_pid
+    def __init__(self, switch_pids: Sequence[int]) -> None:
+        self._switch_pids = switch_pids
         self._late_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sleep_and_wake, name="wake-up probe", daemon=True)
@@ -63,11 +63,12 @@ class Probe:
         seconds = (now["t_ns"] - before["t_ns"]) / 1e9
         total = max(1, now["total"] - before["total"])
         late, self._late_s = self._late_s, 0.0
+        busiest = max(now[pid] - before[pid] for pid in self._switch_pids)
         return Sample(
             t_ns=now["t_ns"],
             cpu_busy=(now["busy"] - before["busy"]) / total,
             cpu_steal=(now["steal"] - before["steal"]) / total,
-            datapath_cpu=(now["datapath"] - before["datapath"]) / _TICKS_PER_S / max(seconds, 1e-3),
+            datapath_cpu=busiest / _TICKS_PER_S / max(seconds, 1e-3),
             wakeup_late_s=late,
             softnet_drops=now["softnet"] - before["softnet"],
             memory_available=available_memory_bytes(),
@@ -83,7 +84,7 @@ class Probe:
             time.sleep(_SLEEP_S)
             self._late_s = max(self._late_s, time.monotonic() - due)
 
-    def _counters(self) -> Mapping[str, int]:
+    def _counters(self) -> Mapping[str | int, int]:
         user, nice, system, idle, iowait, irq, softirq, steal, *_ = (
             int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
         )
@@ -93,8 +94,8 @@ class Probe:
             "busy": busy,
             "total": busy + idle + iowait,
             "steal": steal,
-            "datapath": _process_ticks(self._datapath_pid),
             "softnet": _softnet_drops(),
+            **{pid: _process_ticks(pid) for pid in self._switch_pids},
         }
 
 

@@ -85,11 +85,9 @@ class Journal:
         )
         return journal
 
-    def namespace(self, host: str) -> str:
-        """Note a namespace that is about to be made, and return its name."""
-        name = f"{self.tag}.{host}"
+    def namespace(self, name: str) -> None:
+        """Note a namespace that is about to be made."""
         self._write({"kind": "netns", "name": name})
-        return name
 
     def memory_folder(self) -> Path:
         """Note and make the run's folder for what peers download: in memory, where the machine has that."""

@@ -17,19 +17,16 @@ from typing import Any
 
 from mininet.net import Mininet
 
-from testbed.emulation.blueprint import FABRIC, Blueprint, Device, PortNumbers
+from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, Device, PortNumbers, SwitchGroup
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.commands import apply, query_json, query_text
-from testbed.emulation.journal import Journal
+from testbed.emulation.journal import NAMESPACES, Journal
 from testbed.emulation.links import mismatches, rates_in
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
 from testbed.emulation.ovs import OpenVSwitch
 from testbed.emulation.processes import Supervisor
 from testbed.errors import RunError
 from testbed.topology.model import Network
-
-OPENFLOW_PORT = 6653
-"""The controller listens on loopback inside the run's fabric namespace, so runs do not share the port."""
 
 _PING_S = 3
 
@@ -63,7 +60,8 @@ class EmulatedNetwork(Mininet):
             build=False, host=LabHost, switch=LabSwitch, link=LabLink, intf=LabIntf, controller=None
         )
         self.blueprint = Blueprint(journal.tag, network, ports, engines, congestion_control)
-        self.ovs_pid = 0
+        self.switch_pids: list[int] = []
+        self.openflow_socket = journal.folder / "openflow.sock"
         self._journal = journal
         self._add_nodes(network)
 
@@ -76,11 +74,13 @@ class EmulatedNetwork(Mininet):
             raise TypeError("an emulated network is built with a supervisor and a folder for logs")
         plan = self.blueprint
         _make_namespaces(self._journal, plan)
-        switch = OpenVSwitch(self._journal.folder, plan.fabric, logs, plan.engines.datapath)
-        self.ovs_pid = switch.start(supervisor)
-        apply([plan.links_batch()])
-        apply(plan.host_batches())
-        switch.apply(plan.bridges(), f"tcp:127.0.0.1:{OPENFLOW_PORT}")
+        switches = [self._switch(group, logs) for group in plan.groups]
+        self.switch_pids = [switch.start(supervisor) for switch in switches]
+        apply(plan.pair_batches())
+        apply([*plan.host_batches(), *plan.switch_batches()])
+        if not plan.offload:
+            _compute_checksums(plan)
+        self._make_bridges(switches)
         # After the switch has its ports, so that what is read back is what stays.
         apply(plan.shaping_batches())
         self._check_shaping()
@@ -100,7 +100,7 @@ class EmulatedNetwork(Mininet):
     def ping_s(self, source: str, destination: str) -> float | None:
         """The round trip time from host to host, best of three; None where no answer came."""
         address = self.blueprint.network.host_by_id[destination].ip
-        namespace = f"--net=/run/netns/{self.blueprint.namespace(source)}"
+        namespace = f"--net={NAMESPACES / self.blueprint.namespace(source)}"
         done = subprocess.run(
             ["nsenter", namespace, "--", "ping", "-n", "-q", "-c3", "-i0.05", f"-w{_PING_S}", address],
             text=True,
@@ -111,42 +111,54 @@ class EmulatedNetwork(Mininet):
         return float(match.group(1)) / 1000 if done.returncode == 0 and match else None
 
     def queues(self) -> Mapping[tuple[str, str], QueueState]:
-        """(link, sending end) -> the counters of the qdiscs in the fabric: all but the hosts' uplinks."""
-        by_name = {device.name: device for device in self._devices_by_namespace()[self.blueprint.fabric]}
-        states = {}
-        for item in query_json("tc", self.blueprint.fabric, "qdisc show"):
-            device = by_name.get(item.get("dev", ""))
-            if device is not None and item.get("root"):
-                states[device.link, device.source] = _queue_state(item)
-        return states
+        """(link, sending end) -> the counters of the switches' qdiscs: all but hosts' uplinks."""
+        return self._queues_in({self.blueprint.namespace(group.name) for group in self.blueprint.groups})
 
     def uplink_queues(self) -> Mapping[tuple[str, str], QueueState]:
         """(access link, host) -> the counters of the hosts' own qdiscs."""
-        groups = {
-            namespace: devices
-            for namespace, devices in self._devices_by_namespace().items()
-            if namespace != self.blueprint.fabric
-        }
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            answers = pool.map(lambda namespace: query_json("tc", namespace, "qdisc show"), groups)
+        return self._queues_in({self.blueprint.namespace(host.id) for host in self.blueprint.network.hosts})
+
+    def _queues_in(self, namespaces: set[str]) -> Mapping[tuple[str, str], QueueState]:
+        device_at = {(device.namespace, device.name): device for device in self.blueprint.devices.values()}
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            answers = pool.map(lambda name: (name, query_json("tc", name, "qdisc show")), namespaces)
         return {
             (device.link, device.source): _queue_state(item)
-            for (device, *_), answer in zip(groups.values(), answers, strict=True)
+            for namespace, answer in answers
             for item in answer
-            if item.get("root") and item.get("dev") == device.name
+            if item.get("root") and (device := device_at.get((namespace, item.get("dev", "")))) is not None
         }
+
+    def _switch(self, group: SwitchGroup, logs: Path) -> OpenVSwitch:
+        plan = self.blueprint
+        namespace = plan.namespace(group.name)
+        run = self._journal.folder
+        return OpenVSwitch(group.name, run, namespace, logs, plan.engines.datapath, plan.offload)
+
+    def _make_bridges(self, switches: list[OpenVSwitch]) -> None:
+        """All bridges, each in the Open vSwitch of its group; the groups side by side."""
+        bridges, target = self.blueprint.bridges(), f"unix:{self.openflow_socket}"
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            jobs = [
+                pool.submit(switch.apply, [bridges[pop] for pop in group.pops], target)
+                for switch, group in zip(switches, self.blueprint.groups, strict=True)
+            ]
+            for job in jobs:
+                job.result()
 
     def _add_nodes(self, network: Network) -> None:
         plan = self.blueprint
-        for pop in network.pops:
-            bridge = plan.bridge_names[pop.id]
-            self.addSwitch(
-                pop.id,
-                namespace=plan.fabric,
-                bridge=bridge,
-                management=str(self._journal.folder / "ovs" / f"{bridge}.mgmt"),
-                dpid=f"{pop.datapath_id:016x}",
-            )
+        for group in plan.groups:
+            switch = self._switch(group, self._journal.folder)
+            for pop_id in group.pops:
+                bridge = plan.bridge_names[pop_id]
+                self.addSwitch(
+                    pop_id,
+                    namespace=plan.namespace(group.name),
+                    bridge=bridge,
+                    management=str(switch.management_socket(bridge)),
+                    dpid=f"{network.pop_by_id[pop_id].datapath_id:016x}",
+                )
         for host in network.hosts:
             self.addHost(host.id, namespace=plan.namespace(host.id), ip=None, mac=host.mac)
         for link in network.links:
@@ -179,12 +191,27 @@ class EmulatedNetwork(Mininet):
 
 
 def _make_namespaces(journal: Journal, plan: Blueprint) -> None:
-    for host in (FABRIC, *(host.id for host in plan.network.hosts)):
-        journal.namespace(host)
+    for name in plan.namespaces:
+        journal.namespace(name)
     lines = "".join(f"netns add {name}\n" for name in plan.namespaces)
     done = subprocess.run(["ip", "-batch", "-"], input=lines, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         raise RunError(f"network namespaces can't be made: {done.stderr.strip()}", mend="testbed doctor")
+
+
+def _compute_checksums(plan: Blueprint) -> None:
+    """Turn checksum offload off in all hosts."""
+
+    def turn_off(namespace: str) -> None:
+        inside = ["nsenter", f"--net={NAMESPACES / namespace}", "--"]
+        done = subprocess.run(
+            [*inside, "ethtool", "-K", HOST_DEVICE, "tx", "off"], text=True, capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            raise RunError(f"ethtool in {namespace}: {done.stderr.strip()}")
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(turn_off, (plan.namespace(host.id) for host in plan.network.hosts)))
 
 
 def _shaping_errors(namespace: str, devices: list[Device]) -> list[str]:

@@ -40,7 +40,7 @@ class Bridge:
 def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> list[str]:
     """The arguments of one `ovs-vsctl` call that makes all bridges with their ports. Pure.
 
-    `controller` is an OVS target such as `tcp:127.0.0.1:6653`.
+    `controller` is an OVS target such as `unix:/run/openflow.sock`.
     """
     # Open vSwitch takes the qdisc off every port that it gets, unless its QoS is linux-noop.
     commands: list[list[str]] = [["--id=@hands-off", "create", "qos", "type=linux-noop"]]
@@ -69,31 +69,37 @@ def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> li
 
 
 class OpenVSwitch:
-    """The run's Open vSwitch. `start` it inside a namespace, then `apply` bridges."""
+    """One of the run's Open vSwitches. `start` it inside a namespace, then `apply` bridges."""
 
-    def __init__(self, folder: Path, namespace: str, logs: Path, datapath: str) -> None:
-        self.folder = folder / "ovs"
+    def __init__(
+        self, name: str, run: Path, namespace: str, logs: Path, datapath: str, offload: bool
+    ) -> None:
+        self.name = name
+        # All of a run share its folder: Open vSwitch connects to a controller's Unix socket only there.
+        self.folder = run
         self.namespace = namespace
         self.logs = logs
         self.datapath = datapath
-        self._database = f"unix:{self.folder}/db.sock"
+        self.offload = offload
+        self._socket = run / f"db.{name}.sock"
+        self._database = f"unix:{self._socket}"
 
     def start(self, supervisor: Supervisor) -> int:
         """Start both daemons and return the id of ovs-vswitchd. Raises RunError if one does not."""
-        self.folder.mkdir()
-        database = self.folder / "conf.db"
+        database = self.folder / f"conf.{self.name}.db"
         subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True, capture_output=True)
         environment = {name: str(self.folder) for name in ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR")}
         supervisor.start(
-            "ovsdb-server",
+            f"ovsdb-server {self.name}",
             ["ovsdb-server", str(database), f"--remote=p{self._database}", "-vconsole:warn"],
             namespace=self.namespace,
-            log=self.logs / "ovsdb-server.log",
+            log=self.logs / f"ovsdb-server.{self.name}.log",
             environment=environment,
         )
-        self._wait_for(self.folder / "db.sock")
-        # TSO is read once, at the daemon's start. Without it host checksum offload would have to be off.
-        offload = "true" if self.datapath == "netdev" else "false"
+        self._wait_for_database()
+        # Read once, at the daemon's start. A userspace datapath without it needs hosts that compute their
+        # checksums themselves, or TCP stalls.
+        offload = "true" if self.datapath == "netdev" and self.offload else "false"
         self._vsctl(
             "--no-wait",
             "init",
@@ -104,13 +110,17 @@ class OpenVSwitch:
             f"other_config:userspace-tso-enable={offload}",
         )
         daemon = supervisor.start(
-            "ovs-vswitchd",
+            f"ovs-vswitchd {self.name}",
             ["ovs-vswitchd", self._database, "-vconsole:warn"],
             namespace=self.namespace,
-            log=self.logs / "ovs-vswitchd.log",
+            log=self.logs / f"ovs-vswitchd.{self.name}.log",
             environment=environment,
         )
         return daemon.pid
+
+    def management_socket(self, bridge: str) -> Path:
+        """Where `ovs-ofctl` reaches a bridge."""
+        return self.folder / f"{bridge}.mgmt"
 
     def apply(self, bridges: Sequence[Bridge], controller: str) -> None:
         """Make all bridges in one transaction and wait until the daemon has them. Raises RunError."""
@@ -138,12 +148,14 @@ class OpenVSwitch:
         command = ["ovs-vsctl", f"--db={self._database}", f"--timeout={_TRANSACTION_TIMEOUT_S}", *arguments]
         done = subprocess.run(command, text=True, capture_output=True, check=False)
         if done.returncode != 0:
-            raise RunError(f"ovs-vsctl: {done.stderr.strip()}", mend=f"see {self.logs}/ovs-vswitchd.log")
+            raise RunError(
+                f"ovs-vsctl: {done.stderr.strip()}", mend=f"see {self.logs}/ovs-vswitchd.{self.name}.log"
+            )
         return done.stdout
 
-    def _wait_for(self, socket: Path) -> None:
+    def _wait_for_database(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not socket.exists():
+        while not self._socket.exists():
             if time.monotonic() > deadline:
                 raise RunError(f"ovsdb-server did not start within {_START_TIMEOUT_S} s")
             time.sleep(0.005)

@@ -133,8 +133,11 @@ class ProgressSender:
         if self._socket:
             self._socket.setblocking(False)
 
-    def send(self, event: str, fraction: float, rate_bps: float) -> None:
-        """One datagram: JSON with host, event, monotonic_ns, fraction (0 to 1) and rate_bps of payload."""
+    def send(self, event: str, fraction: float, rate_bps: float, completed: bool) -> None:
+        """One datagram: JSON with host, event, monotonic_ns, fraction (0 to 1), rate_bps, completed.
+
+        Each says all there is to know, because any of them may get lost in a full queue.
+        """
         if self._socket is None:
             return
         message = {
@@ -143,6 +146,7 @@ class ProgressSender:
             "monotonic_ns": time.monotonic_ns(),
             "fraction": fraction,
             "rate_bps": rate_bps,
+            "completed": completed,
         }
         try:
             self._socket.sendto(json.dumps(message).encode(), str(self._path))
@@ -187,7 +191,7 @@ class Client:
         self._handle = self._session.add_torrent(self._torrent)
         self._record.joined_ns = time.monotonic_ns()
         self._record.write(self._config.record)
-        self._progress.send("joined", self._fraction(), 0.0)
+        self._progress.send("joined", self._fraction(), 0.0, self._completed)
         LOG.info("%s joined as %s on %s", self._config.host, self._config.role, self._config.listen)
 
     def _watch(self, log: Any) -> None:
@@ -213,7 +217,7 @@ class Client:
                 self._take_alerts(log)
             self._count_bytes()
         self._record.write(self._config.record)
-        self._progress.send("error" if self._fatal else "left", self._fraction(), 0.0)
+        self._progress.send("error" if self._fatal else "left", self._fraction(), 0.0, self._completed)
         LOG.info("%s left", self._config.host)
         # Ends the session: it waits for the tracker's answer to `stopped`, at most stop_tracker_timeout.
         self._handle = None
@@ -252,7 +256,7 @@ class Client:
             self._note_error("the finished file does not have the torrent's hashes")
         self._count_bytes()
         self._record.write(self._config.record)
-        self._progress.send("completed", 1.0, 0.0)
+        self._progress.send("completed", 1.0, 0.0, self._completed)
         LOG.info("%s completed", self._config.host)
 
     def _on_paused(self, _: Any) -> None:
@@ -280,8 +284,12 @@ class Client:
         self._record.bytes_hash_failed = status.total_failed_bytes
         self._record.bytes_wasted = status.total_failed_bytes + status.total_redundant_bytes
 
+    @property
+    def _completed(self) -> bool:
+        return self._record.completed_ns is not None
+
     def _fraction(self) -> float:
-        if self._config.role == "seed" or self._record.completed_ns is not None:
+        if self._config.role == "seed" or self._completed:
             return 1.0
         return float(self._handle.status(0).progress) if self._handle is not None else 0.0
 
@@ -289,7 +297,7 @@ class Client:
         if self._config.progress_socket is None:
             return
         status = self._handle.status(0)
-        self._progress.send("progress", self._fraction(), status.download_payload_rate * 8.0)
+        self._progress.send("progress", self._fraction(), status.download_payload_rate * 8.0, self._completed)
 
 
 _HANDLERS: Mapping[type, Callable[[Client, Any], None]] = {

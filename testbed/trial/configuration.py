@@ -14,7 +14,6 @@ from typing import Any
 import jinja2
 
 import testbed
-from testbed.emulation.network import OPENFLOW_PORT
 from testbed.portal.view import portal_config
 from testbed.topology.model import Host
 from testbed.trial import record
@@ -76,14 +75,14 @@ def write_topology(plan: TrialPlan, paths: Paths) -> None:
     paths.topology.write_text(text, encoding="utf-8")
 
 
-def write_controller(paths: Paths) -> Path:
+def write_controller(paths: Paths, openflow_socket: Path) -> Path:
     return _render(
         paths,
         "controller.yaml.j2",
         "controller",
         {
             "topology": paths.topology,
-            "port": OPENFLOW_PORT,
+            "openflow_socket": openflow_socket,
             "socket": paths.controller_socket,
             "counters": paths.raw / "counters.jsonl",
             "poll_interval_s": COUNTERS_INTERVAL_S,

@@ -158,7 +158,7 @@ class Laboratory:
         self._emit(Event("step", f"downloading: {len(plan.leechers)} leechers"))
         content = self._make_content()
         server = self.supervisor.fork_server(_CLIENT_MODULE, self.paths.logs / "fork-server.log")
-        probe = fidelity.Probe(self.net.ovs_pid)
+        probe = fidelity.Probe(self.net.switch_pids)
         swarm = Swarm(
             self.supervisor,
             server,
@@ -247,8 +247,8 @@ class Laboratory:
         self._measured.timings_s[name] = round(time.monotonic() - begun, 3)
 
     def _start_controller(self) -> None:
-        config = configuration.write_controller(self.paths)
-        self._start_service("controller", "testbed.controller", config, self.net.blueprint.fabric)
+        config = configuration.write_controller(self.paths, self.net.openflow_socket)
+        self._start_service("controller", "testbed.controller", config, namespace="")
 
     def _check_paths(self) -> None:
         tracker = self.plan.tracker_host.id

@@ -117,9 +117,9 @@ class Swarm:
             except BlockingIOError:
                 return
             state = self._states[message["host"]]
-            state.fraction = message.get("fraction", state.fraction)
-            state.rate_bps = message.get("rate_bps", state.rate_bps)
-            if message["event"] == "completed" and not state.completed:
+            state.fraction, state.rate_bps = message["fraction"], message["rate_bps"]
+            # Every message says whether it is done: a full queue may have swallowed the first that did.
+            if message["completed"] and not state.completed:
                 state.completed = True
                 state.fraction = 1.0
                 self.note("peer_completed", message["host"])

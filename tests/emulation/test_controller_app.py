@@ -29,7 +29,6 @@ pytestmark = [
 ]
 LINE = Direction(10_000_000)
 TAG = f"hc{os.getpid()}"
-PORT = 6653  # inside the test's own namespace
 
 
 def _pop(isp: str, name: str, number: int, prefix: str) -> Pop:
@@ -121,7 +120,7 @@ class Lab:
         (self.folder / "ready").unlink(missing_ok=True)
         config = self.folder / "controller.yaml"
         config.write_text(
-            f"topology: {self.folder}/topology.json\nopenflow: {{host: 127.0.0.1, port: {PORT}}}\n"
+            f"topology: {self.folder}/topology.json\nopenflow_socket: {self.folder}/of.sock\n"
             f"socket: {self.folder}/api.sock\ncounters: {self.folder}/counters.jsonl\n"
             f"poll_interval_s: 0.2\nready_file: {self.folder}/ready\n"
         )
@@ -161,7 +160,7 @@ def _build(lab: Lab) -> None:
             *("add-br", lab.bridge(pop), "--", "set", "bridge", lab.bridge(pop), "datapath_type=netdev"),
             *("fail_mode=secure", "protocols=OpenFlow13"),
             *(f"other-config:datapath-id={pop.datapath_id:016x}", "other-config:disable-in-band=true"),
-            *("--", "set-controller", lab.bridge(pop), f"tcp:127.0.0.1:{PORT}"),
+            *("--", "set-controller", lab.bridge(pop), f"unix:{lab.folder}/of.sock"),
             *("--", "set", "controller", lab.bridge(pop), "max_backoff=1000"),
         )
     for n, link in enumerate(lab.network.core_links):
@@ -320,19 +319,19 @@ def test_a_switch_that_loses_its_rules_and_reconnects_gets_them_again(lab: Lab) 
     _run("ovs-ofctl", "-O", "OpenFlow13", "del-flows", f"unix:{lab.folder}/{lab.bridge(paris)}.mgmt")
     lab.vsctl("del-controller", lab.bridge(paris))
     _wait(lambda: not lab.get("/status")["ready"], 5)
-    lab.vsctl("set-controller", lab.bridge(paris), f"tcp:127.0.0.1:{PORT}")
+    lab.vsctl("set-controller", lab.bridge(paris), f"unix:{lab.folder}/of.sock")
     _wait(lambda: lab.get("/status")["ready"], 5)
     assert set(lab.flows(paris)) == before
 
 
-def test_a_second_controller_on_the_port_says_so_and_ends(lab: Lab) -> None:
+def test_a_second_controller_on_the_socket_says_so_and_ends(lab: Lab) -> None:
     log = lab.folder / "second.log"
     config = lab.folder / "second.yaml"
     config.write_text((lab.folder / "controller.yaml").read_text().replace("api.sock", "second.sock"))
     with log.open("w") as file:
         second = lab.spawn(sys.executable, "-m", "testbed.controller", "--config", str(config), log=file)
     assert second.wait(15) == 1
-    assert f"can't listen for switches on 127.0.0.1:{PORT}" in log.read_text()
+    assert f"can't listen for switches on {lab.folder}/of.sock" in log.read_text()
 
 
 def test_it_stops_on_sigterm_with_exit_code_0(lab: Lab) -> None:

@@ -125,7 +125,7 @@ def test_the_template_makes_a_valid_configuration(tmp_path: Path) -> None:
         .from_string(template)
         .render(
             topology=Path("/run/topology.json"),
-            port=6654,
+            openflow_socket=Path("/run/of.sock"),
             socket=Path("/run/api.sock"),
             counters=Path("/run/counters.jsonl"),
             ready_file=Path("/run/ready"),
@@ -133,7 +133,7 @@ def test_the_template_makes_a_valid_configuration(tmp_path: Path) -> None:
         )
     )
     config = load_config(path, ControllerConfig)
-    assert (config.openflow.host, config.openflow.port) == ("127.0.0.1", 6654)
+    assert config.openflow_socket == Path("/run/of.sock")
     assert (config.topology, config.ready_file) == (Path("/run/topology.json"), Path("/run/ready"))
     assert (config.poll_interval_s, config.counters) == (0.5, Path("/run/counters.jsonl"))
 
