@@ -29,6 +29,7 @@ class Counters:
     t_ns: Int64
     bytes: Int64
     packets: Int64
+    drops: Int64
 
     @property
     def counted(self) -> npt.NDArray[np.bool_]:
@@ -36,7 +37,7 @@ class Counters:
         return np.diff(self.start) > 0
 
     def total(self, values: Int64) -> Float64:
-        """float64[directions]: the last sample of `bytes` or `packets`, 0 where there is none."""
+        """float64[directions]: the last sample of `bytes`, `packets` or `drops`, 0 where there is none."""
         out = np.zeros(len(self.start) - 1)
         out[self.counted] = values[self.start[1:][self.counted] - 1]
         return out
@@ -71,4 +72,6 @@ def read_counters(links: pa.Table, codes: Codes, folder: Path) -> Counters:
         t_ns=t_ns[order],
         bytes=links.column("bytes").to_numpy()[order],
         packets=links.column("packets").to_numpy()[order],
+        # Null where a queue was not read at that moment; counters only grow, so the last is what counts.
+        drops=links.column("drops").fill_null(0).to_numpy()[order],
     )

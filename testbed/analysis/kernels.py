@@ -88,6 +88,38 @@ def expand_pairs(pairs: Float64, path_start: Int64, path_step: Int32, directions
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def sent_again(
+    pairs: Float64,
+    group_of: Int32,
+    last_step: Int64,
+    path_start: Int64,
+    path_step: Int32,
+    lost_share: Float64,
+) -> Any:
+    """Bytes that crossed each link direction only to be lost further on, and so were sent again.
+
+    `pairs` is float64[hosts, hosts] of delivered bytes, `group_of` int32[hosts] the PoP of each host,
+    `last_step` int64[hosts] the direction of its access line towards it, and the path of the PoPs (i, j) the
+    CSR row i * groups + j as in `expand_pairs`. `lost_share` is float64[directions]: bytes lost at the queue
+    of a direction for each byte that it carried. Returns float64[directions].
+    """
+    hosts = len(group_of)
+    groups = int(np.sqrt(len(path_start) - 1))
+    out = np.zeros(len(lost_share), np.float64)
+    for src in range(hosts):
+        for dst in range(hosts):
+            moved = pairs[src, dst]
+            if moved != 0.0:
+                again = moved * lost_share[last_step[dst]]
+                row = group_of[src] * groups + group_of[dst]
+                for step in range(path_start[row + 1] - 1, path_start[row] - 1, -1):
+                    direction = path_step[step]
+                    out[direction] += again
+                    again += moved * lost_share[direction]
+    return out
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def rank_percentile(values: Float64, share: float) -> Any:
     """The nearest-rank percentile of each row: the ceil(share * n)-th smallest of its n values.
 

@@ -62,13 +62,14 @@ class Transfers:
 
 @dataclass(frozen=True)
 class Trial:
-    """A whole trial on disk. `peers` and `links` are tables of `record.TABLES`."""
+    """A whole trial on disk. `peers`, `neighbours` and `links` are tables of `record.TABLES`."""
 
     folder: Path
     manifest: Manifest
     network: Network
     routes: Routes
     peers: pa.Table
+    neighbours: pa.Table
     links: pa.Table
     events: tuple[Mapping[str, Any], ...] = field(default=())
 
@@ -111,6 +112,7 @@ def load_trial(folder: Path) -> Trial:
             network=Network.from_json(topology["network"]),
             routes=Routes.from_json(topology["routes"]),
             peers=read_table(folder, "peers"),
+            neighbours=read_table(folder, "neighbours"),
             links=read_table(folder, "links"),
             events=_read_events(folder / EVENTS),
         )

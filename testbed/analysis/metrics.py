@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from testbed.analysis.counters import Counters, read_counters
 from testbed.analysis.definitions import BILLED_SHARE, BILLING_SLOTS, METRICS
-from testbed.analysis.kernels import add_pair_sums, expand_pairs, jain_index, rank_percentile
+from testbed.analysis.kernels import add_pair_sums, expand_pairs, jain_index, rank_percentile, sent_again
 from testbed.analysis.load import Trial, codes_of, read_transfers
 from testbed.analysis.paths import Codes, directions_of, encode
-from testbed.analysis.wire import explained_bytes, residual, with_wasted
+from testbed.analysis.wire import FRAME_HEADER_BYTES, explained_bytes, lost_bytes, residual, with_wasted
 from testbed.topology.model import Link, LinkKind
 
 Float64 = npt.NDArray[np.float64]
@@ -270,12 +270,39 @@ def expected_bytes(measured: Measured) -> Float64:
     Payload follows the routes that the trial started with: after a failure that moved routes the residual
     grows.
     """
-    pairs = with_wasted(measured.pair_bytes.astype(np.float64), _wasted(measured))
+    pairs = with_wasted(measured.pair_bytes.astype(np.float64), _by_neighbour(measured), _wasted(measured))
+    payload = on_directions(measured, pairs)
     return explained_bytes(
-        payload=on_directions(measured, pairs),
+        payload=payload,
         asked=on_directions(measured, pairs.T),
+        again=_sent_again(measured, pairs, payload),
         packets=measured.counters.total(measured.counters.packets),
     )
+
+
+def _sent_again(measured: Measured, pairs: Float64, payload: Float64) -> Float64:
+    """Bytes that crossed a link direction and were lost further on: float64[directions]."""
+    codes, counters, network = measured.codes, measured.counters, measured.trial.network
+    pop = {item.id: code for code, item in enumerate(network.pops)}
+    packets = counters.total(counters.packets)
+    leaves = np.full(len(codes.direction), -1, np.int64)
+    enters = leaves.copy()
+    last_step = np.zeros(len(codes.host), np.int64)
+    for link in network.links:
+        for end, direction in zip((link.a, link.b), directions_of(link, codes), strict=True):
+            leaves[direction] = pop.get(end, -1)
+            enters[direction] = pop.get(link.other(end), -1)
+        if link.kind == "access":
+            last_step[codes.host[link.a]] = directions_of(link, codes)[1]
+    arrived, departed = (
+        np.bincount(at[at >= 0], packets[at >= 0], len(pop)).astype(np.float64) for at in (enters, leaves)
+    )
+    wire = counters.total(counters.bytes) - packets * FRAME_HEADER_BYTES
+    segment = np.divide(wire, packets, out=np.zeros_like(wire), where=packets > 0)
+    lost = lost_bytes(counters.total(counters.drops), segment, arrived, departed, leaves)
+    share = np.divide(lost, payload, out=np.zeros_like(lost), where=payload > 0)
+    out: Float64 = sent_again(pairs, codes.pop_of_host, last_step, codes.path_start, codes.path_step, share)
+    return out
 
 
 def on_directions(measured: Measured, pairs: Float64) -> Float64:
@@ -308,6 +335,18 @@ def _wasted(measured: Measured) -> Float64:
     host = codes_of(peers.column("host").combine_chunks(), measured.codes.host, measured.trial.folder)
     wasted[host] = peers.column("bytes_wasted").fill_null(0).to_numpy()
     return wasted
+
+
+def _by_neighbour(measured: Measured) -> Float64:
+    """What receivers count by sender: float64[src, dst]."""
+    table, host = measured.trial.neighbours, measured.codes.host
+    out = np.zeros((len(host), len(host)))
+    src, dst = (
+        codes_of(table.column(name).combine_chunks(), host, measured.trial.folder)
+        for name in ("neighbour", "host")
+    )
+    np.add.at(out, (src, dst), table.column("bytes_down").to_numpy())
+    return out
 
 
 def _leechers(trial: Trial, received: Int64, codes: Codes) -> Leechers:

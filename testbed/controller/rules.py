@@ -1,8 +1,9 @@
 """The OpenFlow 1.3 program of every switch, from the compiled network and its routes. Pure.
 
-A packet is routed as the Internet does it: each switch decrements the TTL and forwards on the longest
-matching destination prefix, and the destination's switch writes the MAC addresses for the last hop. There is
-no flooding and no learning; what nothing matches is dropped and counted.
+A packet is routed as routers do it: each switch forwards on the longest matching destination prefix,
+decrements the TTL and writes the MAC addresses of the next hop. Writing them at every hop also keeps the
+datapath's cache small: what arrives over a link has the same addresses, whichever host sent it. There is no
+flooding and no learning; what nothing matches is dropped and counted.
 """
 
 from __future__ import annotations
@@ -122,18 +123,16 @@ def switch_rules(network: Network, routes: Routes) -> Mapping[str, tuple[Rule, .
 def _host_rules(network: Network, pop: Pop, ports: Mapping[str, int]) -> Iterable[Rule]:
     for host in network.hosts:
         if host.pop == pop.id:
-            last_hop = (
-                DecTtl(),
-                SetField("eth_src", pop.gateway_mac),
-                SetField("eth_dst", host.mac),
-                Output(ports[host.link]),
-            )
-            yield _towards(f"{host.ip}/32", last_hop)
+            yield _towards(f"{host.ip}/32", pop, host.mac, ports[host.link])
 
 
 def _prefix_rules(
     network: Network, pop: Pop, next_link: Mapping[str, str], ports: Mapping[str, int]
 ) -> Iterable[Rule]:
+    def onward(prefix: str, link: str) -> Rule:
+        next_pop = network.pop_by_id[network.link_by_id[link].other(pop.id)]
+        return _towards(prefix, pop, next_pop.gateway_mac, ports[link])
+
     for isp in network.isps:
         pops = [other for other in network.pops if other.isp == isp.name and other.id != pop.id]
         links = {other.id: next_link[other.id] for other in pops if other.id in next_link}
@@ -141,14 +140,20 @@ def _prefix_rules(
         if isp.name != pop.isp and links and len(links) == len(pops):
             # Ties go to the link of the first PoP in the file: Counter keeps the order of insertion.
             common = Counter(links.values()).most_common(1)[0][0]
-            yield _towards(isp.prefix, (DecTtl(), Output(ports[common])))
+            yield onward(isp.prefix, common)
         for other in pops:
             if links.get(other.id, common) != common:
-                yield _towards(other.prefix, (DecTtl(), Output(ports[links[other.id]])))
+                yield onward(other.prefix, links[other.id])
 
 
-def _towards(prefix: str, actions: tuple[Action, ...]) -> Rule:
+def _towards(prefix: str, pop: Pop, next_hop_mac: str, port: int) -> Rule:
     length = int(prefix.rpartition("/")[2])
+    actions = (
+        DecTtl(),
+        SetField("eth_src", pop.gateway_mac),
+        SetField("eth_dst", next_hop_mac),
+        Output(port),
+    )
     return Rule(0, PREFIX_PRIORITY + length, (("eth_type", ETH_IPV4), ("ipv4_dst", prefix)), actions)
 
 

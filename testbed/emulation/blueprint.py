@@ -6,7 +6,7 @@ names, batches of `ip` and `tc` commands, and bridges. `testbed.emulation.networ
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,18 +32,23 @@ class SwitchGroup:
     pops: tuple[str, ...]
 
 
-def switch_groups(network: Network, datapath: str) -> tuple[SwitchGroup, ...]:
-    """A group for each ISP, or one for all where the kernel forwards.
+def switch_groups(network: Network, datapath: str, cores: int) -> tuple[SwitchGroup, ...]:
+    """PoPs by the Open vSwitch that forwards for them: whole ISPs, spread over as many as half the cores.
 
-    A userspace daemon asks all its ports at every wake-up, in one thread. With fewer ports it spends less on
-    asking, and several daemons use several cores.
+    A userspace daemon forwards in one thread, and asks all its ports whenever one packet wakes it. With a
+    core of its own it spends what it has on asking; under load it takes many packets at once and asks less.
+    More daemons than half the cores would take the clients' time for that. A kernel datapath needs just one.
     """
-    if datapath == "system":
-        return (SwitchGroup("switches", tuple(pop.id for pop in network.pops)),)
-    return tuple(
-        SwitchGroup(isp.name, tuple(pop.id for pop in network.pops if pop.isp == isp.name))
-        for isp in network.isps
-    )
+    count = 1 if datapath == "system" else min(len(network.isps), max(1, cores // 2))
+    ends = Counter(end for link in network.links for end in (link.a, link.b))
+    loads = [0] * count
+    pops: list[list[str]] = [[] for _ in range(count)]
+    for isp in network.isps:
+        mine = [pop.id for pop in network.pops if pop.isp == isp.name]
+        lightest = loads.index(min(loads))
+        loads[lightest] += sum(ends[pop] for pop in mine)
+        pops[lightest] += mine
+    return tuple(SwitchGroup(f"switches{number}", tuple(group)) for number, group in enumerate(pops, 1))
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Blueprint:
     network: Network
     ports: PortNumbers
     engines: Engines
+    cores: int
     congestion_control: str
 
     def namespace(self, name: str) -> str:
@@ -78,7 +84,7 @@ class Blueprint:
 
     @cached_property
     def groups(self) -> tuple[SwitchGroup, ...]:
-        return switch_groups(self.network, self.engines.datapath)
+        return switch_groups(self.network, self.engines.datapath, self.cores)
 
     @cached_property
     def switch_namespaces(self) -> Mapping[str, str]:

@@ -26,7 +26,6 @@ LATE_LIMIT_S = 0.05
 """A wake-up later than this delays a packet by more than any link of a usual topology does."""
 
 _SHARE_OF_SECONDS = 0.1
-_DATAPATH_LIMIT = 0.95
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,8 @@ def judge(samples: Sequence[Sample]) -> list[str]:
     reasons = []
     busy = np.array([sample.cpu_busy for sample in samples])
     late = np.array([sample.wakeup_late_s for sample in samples])
-    datapath = np.array([sample.datapath_cpu for sample in samples])
     for values, limit, words in (
         (busy, BUSY_LIMIT, "all cores were over {limit:.0%} busy in {share:.0%} of the seconds"),
-        (
-            datapath,
-            _DATAPATH_LIMIT,
-            "the switch used over {limit:.0%} of its core in {share:.0%} of the seconds",
-        ),
         (late, LATE_LIMIT_S, "a sleeping probe woke over {limit:.3f} s late in {share:.0%} of the seconds"),
     ):
         share = float((values > limit).mean())

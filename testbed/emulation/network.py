@@ -6,6 +6,7 @@ is read back and compared with the blueprint, and a difference fails the build.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections import defaultdict
@@ -25,10 +26,13 @@ from testbed.emulation.links import mismatches, rates_in
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
 from testbed.emulation.ovs import OpenVSwitch
 from testbed.emulation.processes import Supervisor
+from testbed.emulation.sockets import enlarge_packet_buffers
 from testbed.errors import RunError
 from testbed.topology.model import Network
 
 _PING_S = 3
+_SWITCH_SEND_BYTES = 256 * 2**20
+_SWITCH_RECEIVE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class EmulatedNetwork(Mininet):
         super().__init__(
             build=False, host=LabHost, switch=LabSwitch, link=LabLink, intf=LabIntf, controller=None
         )
-        self.blueprint = Blueprint(journal.tag, network, ports, engines, congestion_control)
+        self.blueprint = Blueprint(
+            journal.tag, network, ports, engines, os.cpu_count() or 1, congestion_control
+        )
         self.switch_pids: list[int] = []
         self.openflow_socket = journal.folder / "openflow.sock"
         self._journal = journal
@@ -85,6 +91,15 @@ class EmulatedNetwork(Mininet):
         apply(plan.shaping_batches())
         self._check_shaping()
         self.built = True
+
+    def enlarge_switch_buffers(self) -> None:
+        """Let links alone lose packets. To be called once the switches have sent their first packet.
+
+        Open vSwitch opens the socket that it sends through with that packet.
+        """
+        if self.blueprint.engines.datapath == "netdev":
+            for pid in self.switch_pids:
+                enlarge_packet_buffers(pid, _SWITCH_SEND_BYTES, _SWITCH_RECEIVE_BYTES)
 
     def stop(self) -> None:
         """End the shells that Mininet's CLI may have started; the journal removes the rest."""

@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -113,6 +113,8 @@ class PeerRecord:
     bytes_up: int = 0
     bytes_wasted: int = 0
     bytes_hash_failed: int = 0
+    # Address -> payload received from it and sent to it, wasted bytes included.
+    neighbours: dict[str, tuple[int, int]] = field(default_factory=dict)
     hash_ok: bool | None = None
     errors: list[str] = field(default_factory=list)
 
@@ -121,6 +123,38 @@ class PeerRecord:
         part = path.with_name(f"{path.name}.part")
         part.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
         os.replace(part, path)
+
+
+class NeighbourBytes:
+    """Payload exchanged with each neighbour, wasted bytes included, over all connections to it.
+
+    libtorrent counts by connection, and a connection's counts go with it: what came between the last look
+    and its end is missing, so that sums here may be a little below the session's.
+    """
+
+    def __init__(self) -> None:
+        self._connections: dict[tuple[str, int], tuple[int, int]] = {}
+        self._ended: dict[str, tuple[int, int]] = {}
+
+    def look(self, peers: Sequence[Any]) -> None:
+        """Take libtorrent's list of connections (`torrent_handle.get_peer_info`)."""
+        for peer in peers:
+            key, now = tuple(peer.ip), (peer.total_download, peer.total_upload)
+            before = self._connections.get(key, (0, 0))
+            if now < before:  # the same ports again: a new connection
+                self._ended[key[0]] = _add(self._ended.get(key[0], (0, 0)), before)
+            self._connections[key] = now
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Address -> (bytes received from it, bytes sent to it)."""
+        totals = dict(self._ended)
+        for (address, _), counts in self._connections.items():
+            totals[address] = _add(totals.get(address, (0, 0)), counts)
+        return totals
+
+
+def _add(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 class ProgressSender:
@@ -163,6 +197,7 @@ class Client:
         self._progress = ProgressSender(config.host, config.progress_socket)
         self._torrent = load_torrent(config)
         self._rows: list[bytes] = []
+        self._neighbours = NeighbourBytes()
         self._paused = False
         self._fatal = ""
         self._wall_to_monotonic_ns = 0
@@ -204,12 +239,14 @@ class Client:
             self._take_alerts(log)
             if time.monotonic() >= next_progress_s:
                 next_progress_s = time.monotonic() + self._config.progress_interval_s
+                self._neighbours.look(self._handle.get_peer_info())
                 self._report_progress()
 
     def _leave(self, log: Any) -> None:
         """Stop transfers first, so that log and counters tell of the same blocks; then tell the tracker."""
         self._record.left_ns = time.monotonic_ns()
         if self._handle is not None:
+            self._neighbours.look(self._handle.get_peer_info())
             self._handle.pause()
             deadline_s = time.monotonic() + 2.0
             while not self._paused and time.monotonic() < deadline_s:
@@ -278,6 +315,7 @@ class Client:
             self._record.errors.append(text)
 
     def _count_bytes(self) -> None:
+        self._record.neighbours = self._neighbours.totals()
         status = self._handle.status()
         self._record.bytes_down = status.total_payload_download
         self._record.bytes_up = status.total_payload_upload

@@ -37,6 +37,7 @@ def collect(
     """Write all tables of the trial into `folder`. `queues` are (monotonic ns, state) in order of time."""
     record.write_arrow(folder, "transfers", _transfers(raw, network, start_ns))
     record.write_table(folder, "peers", peer_rows(raw, network, client, start_ns))
+    record.write_table(folder, "neighbours", _neighbour_rows(raw, network))
     record.write_table(folder, "links", link_rows(raw / "counters.jsonl", network, start_ns, queues))
     record.write_table(folder, "announces", _announce_rows(raw / "announces.jsonl", network, start_ns))
     record.write_table(folder, "distances", _distance_rows(raw, network, start_ns))
@@ -76,12 +77,11 @@ def _transfers(raw: Path, network: Network, start_ns: int) -> pa.Table:
 
 
 def peer_rows(raw: Path, network: Network, client: str, start_ns: int) -> Iterator[dict[str, Any]]:
-    """A row for each peer; one that left no record (it never started, or crashed) has nulls."""
+    """A row for each peer; one that left no record has nulls."""
     for host in network.hosts:
         if host.role not in ("leecher", "seed"):
             continue
-        path = raw / f"{host.id}.json"
-        written = json.loads(path.read_text()) if path.exists() else {}
+        written = _peer_record(raw, host.id)
         times = {
             key: written[key] - start_ns if written.get(key) is not None else None
             for key in ("joined_ns", "first_byte_ns", "completed_ns", "left_ns")
@@ -97,6 +97,19 @@ def peer_rows(raw: Path, network: Network, client: str, start_ns: int) -> Iterat
             **times,
             **counts,
         }
+
+
+def _neighbour_rows(raw: Path, network: Network) -> Iterator[dict[str, Any]]:
+    host_of = {host.ip: host.id for host in network.hosts}
+    for host in network.hosts:
+        for ip, (down, up) in _peer_record(raw, host.id).get("neighbours", {}).items():
+            yield {"host": host.id, "neighbour": host_of[ip], "bytes_down": down, "bytes_up": up}
+
+
+def _peer_record(raw: Path, host: str) -> dict[str, Any]:
+    """What a client wrote of itself; empty where it wrote nothing (it never started, or crashed)."""
+    path = raw / f"{host}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def link_rows(

@@ -53,6 +53,15 @@ TABLES: Mapping[str, pa.Schema] = {
             ("hash_ok", pa.bool_()),
         ]
     ),
+    # One row for each neighbour that a peer exchanged payload with, wasted bytes included, as it counts them.
+    "neighbours": pa.schema(
+        [
+            ("host", pa.string()),
+            ("neighbour", pa.string()),
+            ("bytes_down", pa.int64()),
+            ("bytes_up", pa.int64()),
+        ]
+    ),
     # Counters since the trial's start of what left the switch port or qdisc at the sending end. `direction`
     # is the PoP or host that sends. A row each second for each direction of each link.
     "links": pa.schema(

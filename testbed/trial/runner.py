@@ -38,6 +38,7 @@ from testbed.trial.events import Emit, Event, EventLog, Progress
 from testbed.trial.plan import TrialPlan
 from testbed.trial.swarm import PeerStart, Swarm
 from testbed.trial.unix_http import get_json
+from testbed.trial.verdict import doubts
 
 UNFINISHED = "unfinished"
 _READY_S = 20.0
@@ -211,7 +212,7 @@ class Laboratory:
     def write_manifest(self) -> dict[str, Any]:
         """The manifest, which makes the folder whole. Returns what it says."""
         plan, measured = self.plan, self._measured
-        reasons = [*fidelity.judge(measured.samples), *self._doubts_about_peers()]
+        reasons = [*fidelity.judge(measured.samples), *self._doubts()]
         manifest = {
             "trial": plan.id,
             "experiment": plan.experiment.name,
@@ -258,6 +259,7 @@ class Laboratory:
         if lost:
             shown = ", ".join(f"{source} to {destination}" for source, destination in lost)
             raise RunError(f"no packet came through from {shown}", mend="see the controller's log")
+        self.net.enlarge_switch_buffers()
 
     def _start_portals(self) -> None:
         for host in self.plan.portal_hosts.values():
@@ -341,19 +343,15 @@ class Laboratory:
         self._measured.queues.append((time.monotonic_ns(), self.net.queues()))
         self._emit(Event("progress", "", {"progress": progress}))
 
-    def _doubts_about_peers(self) -> list[str]:
-        measured, reasons = self._measured, []
-        if measured.unfinished:
-            shown = ", ".join(measured.unfinished[:3]) + (" ..." if len(measured.unfinished) > 3 else "")
-            reasons.append(
-                f"{len(measured.unfinished)} of {len(self.plan.leechers)} leechers were not done within "
-                f"{self.plan.experiment.timeout:.0f} s: {shown}"
-            )
-        rows = record.read_table(self._folder, "peers").to_pylist()
-        corrupt = [row["host"] for row in rows if row["hash_ok"] is False]
-        if corrupt:
-            reasons.append(f"downloads with a wrong hash: {', '.join(corrupt)}")
-        return reasons
+    def _doubts(self) -> list[str]:
+        return doubts(
+            self.plan.network,
+            record.read_table(self._folder, "links"),
+            record.read_table(self._folder, "peers"),
+            self._measured.unfinished,
+            self.plan.experiment.timeout,
+            self._measured.active_ns,
+        )
 
     def _keep_what_there_is(self, error: BaseException) -> None:
         """After a failure: the tables of what was measured, and the error among the events."""

@@ -113,6 +113,7 @@ def write_trial(
     transfers: Sequence[Mapping[str, Any]],
     peers: Sequence[Mapping[str, Any]],
     links: Sequence[Mapping[str, Any]],
+    neighbours: Sequence[Mapping[str, Any]] = (),
     events: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a trial's folder from rows; columns that rows leave out are filled with what means nothing."""
@@ -123,6 +124,7 @@ def write_trial(
     (folder / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in events))
     write_table(folder, "transfers", [{"piece": 0, "block": 0, **row} for row in transfers])
     write_table(folder, "peers", [_full_peer(network, row) for row in peers])
+    write_table(folder, "neighbours", [{"bytes_up": 0, **row} for row in neighbours])
     write_table(folder, "links", [{"packets": 0, "drops": 0, "backlog": 0, **row} for row in links])
     (folder / MANIFEST).write_text(json.dumps({"trial": folder.name, **BASE_MANIFEST, **manifest}))
 

@@ -189,6 +189,23 @@ def test_the_residual_is_nothing_where_headers_and_messages_explain_the_counters
     assert found["residual_internal", "all"] == pytest.approx((data - 66 * 130) / (2 * data))
 
 
+def test_what_was_wasted_counts_on_the_way_from_the_neighbour_that_sent_it(values):
+    """L1 keeps as much of L2, its neighbour inside, as of S, but only S sent what was thrown away."""
+    kept = [{"t_ns": SECOND, "src": src, "dst": L1, "bytes": 16384} for src in (S, L2)]
+    peers = [{**row, "bytes_wasted": 16384 if row["host"] == L1 else 0} for row in PEERS]
+    neighbours = [
+        {"host": L1, "neighbour": S, "bytes_down": 2 * 16384},
+        {"host": L1, "neighbour": L2, "bytes_down": 16384},
+    ]
+    border = 2 * (16384 + 13)
+    links = [
+        *counter(BORDER, "right.c", (0, 0, 0), (10, border + 66 * 30, 30)),
+        *counter(BORDER, "left.b", (0, 0, 0), (10, 2 * 17 + 66 * 20, 20)),
+    ]
+    found = values(transfers=kept, peers=peers, neighbours=neighbours, links=links)
+    assert found["residual", "all"] == pytest.approx(0, abs=1e-9)
+
+
 def test_traffic_that_nobody_reports_shows_in_the_residual(values):
     links = counter(BORDER, "right.c", (0, 0, 0), (10, 100_000, 100))
     found = values(transfers=[], links=links)

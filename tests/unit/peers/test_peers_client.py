@@ -278,7 +278,8 @@ def test_progress_is_told_to_whoever_listens(swarm: Swarm) -> None:
             events.append(json.loads(listener.recv(65536)))
         assert events[0]["event"] == "joined"
         assert events[-1]["fraction"] == 1.0
-        assert set(events[0]) == {"host", "event", "monotonic_ns", "fraction", "rate_bps"}
+        assert set(events[0]) == {"host", "event", "monotonic_ns", "fraction", "rate_bps", "completed"}
+        assert events[-1]["completed"] is True
     # The listener is gone: the client lives on, and leaves as told.
     time.sleep(0.3)
     assert swarm.clients[leecher].poll() is None
