@@ -20,7 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from testbed.emulation.processes import die_with_parent, enter_namespace
+from testbed.emulation.processes import die_with, enter_namespace
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
@@ -42,6 +44,7 @@ def main() -> int:
 
 def serve(connection: socket.socket, wake: int, run: Callable[[Path], int]) -> None:
     """Answer requests until the other end closes."""
+    server = os.getpid()
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     poll.register(wake, select.POLLIN)
@@ -55,9 +58,12 @@ def serve(connection: socket.socket, wake: int, run: Callable[[Path], int]) -> N
             if not data:
                 return
             request = json.loads(data)
+            # Python forgets a signal that comes between the fork and the child's own handling of it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
             pid = os.fork()
             if pid == 0:
-                _become(request, connection, run)
+                _become(request, connection, server, run)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
             _send(connection, {"forked": pid})
 
 
@@ -79,15 +85,18 @@ def _send(connection: socket.socket, message: dict[str, int]) -> None:
         return  # nobody is there to know; the poll loop ends next
 
 
-def _become(request: dict[str, str], connection: socket.socket, run: Callable[[Path], int]) -> NoReturn:
+def _become(
+    request: dict[str, str], connection: socket.socket, server: int, run: Callable[[Path], int]
+) -> NoReturn:
     """The child's life: its own session, log and namespace, then the program."""
     code = 1
     try:
-        die_with_parent()
+        die_with(server)
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, *_STOP_SIGNALS):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         connection.close()
         log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)

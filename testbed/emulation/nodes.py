@@ -7,13 +7,14 @@ a node lives in a named namespace that the blueprint's batches create, and gets 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from mininet.link import Intf, Link
 from mininet.node import Node, Switch
 
 from testbed.emulation.journal import NAMESPACES, RUN_VARIABLE
-from testbed.emulation.processes import die_with_parent
+from testbed.emulation.processes import die_with
 
 
 class _LabNode(Node):
@@ -50,7 +51,11 @@ class _LabNode(Node):
     def _popen(self, command: list[str], **options: Any) -> Any:
         entered = ["nsenter", f"--net={NAMESPACES / self.namespace}", "--", *command]
         tag = self.namespace.partition(".")[0]
-        options = {"preexec_fn": die_with_parent, "env": {**os.environ, RUN_VARIABLE: tag}, **options}
+        options = {
+            "preexec_fn": partial(die_with, os.getpid()),
+            "env": {**os.environ, RUN_VARIABLE: tag},
+            **options,
+        }
         return super()._popen(entered, **options)
 
 

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from testbed.emulation.journal import NAMESPACES, RUN_VARIABLE, Journal
@@ -29,9 +30,11 @@ _TAIL_LINES = 15
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the thread that started it ends."""
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when the thread of `parent` that started it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before this could be asked for
+        os._exit(1)
 
 
 def enter_namespace(name: str) -> None:
@@ -109,7 +112,7 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **self._environment(), **(environment or {})},
                     start_new_session=True,
-                    preexec_fn=die_with_parent,  # noqa: PLW1509 (started from one thread)
+                    preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (started from one thread)
                 )
             except OSError as error:
                 raise RunError(f"{name} can't be started: {error}") from None
@@ -130,7 +133,7 @@ class Supervisor:
                 env={**os.environ, **self._environment()},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 (started from one thread)
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (started from one thread)
             )
         process = self._watch(Process("fork server", child.pid, log, os.pidfd_open(child.pid), child=child))
         server = ForkServer(ours, process)
@@ -191,7 +194,13 @@ class Supervisor:
 
     def _reap(self, timeout_s: float) -> list[Process]:
         ended = []
-        for descriptor, _ in self._poll.poll(timeout_s * 1000):
+        if self._poll.poll(timeout_s * 1000):
+            # A fork server's death ends its children within the time that one look at all takes. In a second
+            # look it comes before them, as it was registered before them: the cause first.
+            ready = self._poll.poll(0)
+        else:
+            ready = []
+        for descriptor, _ in ready:
             process = self._by_descriptor.pop(descriptor)
             process.exit_code = self._exit_code(process)
             self._poll.unregister(descriptor)
@@ -230,38 +239,44 @@ class ForkServer:
     def fork(self, config: Path, log: Path, namespace: str) -> int:
         """Fork one process; returns its id. Raises RunError where the server died or does not answer."""
         request = {"config": str(config), "log": str(log), "namespace": namespace}
-        try:
-            self._connection.send(json.dumps(request).encode())
-        except OSError:
-            raise self.process.death() from None
         deadline = time.monotonic() + self._ANSWER_S
-        while not self._forked:
-            if not self._receive(max(0.0, deadline - time.monotonic())):
-                raise RunError("the fork server does not answer", tail=self.process.tail())
+        try:
+            self._connection.settimeout(self._ANSWER_S)
+            self._connection.send(json.dumps(request).encode())
+            while not self._forked:
+                self._receive(deadline - time.monotonic())
+        except TimeoutError:
+            raise RunError("the fork server does not answer", tail=self.process.tail()) from None
+        except OSError:
+            raise self._death() from None
         return self._forked.pop()
 
     def exit_code(self, pid: int) -> int | None:
         """The exit code of a forked process that ended; None if this server knows of none."""
-        while pid not in self._exit_codes:
-            if not self._receive(1.0):
-                return None
+        try:
+            while pid not in self._exit_codes:
+                self._receive(1.0)
+        except OSError:
+            return None
         return self._exit_codes.pop(pid)
 
     def close(self) -> None:
         self._connection.close()
 
-    def _receive(self, timeout_s: float) -> bool:
-        """Take one message; False where none came in time or the server is gone."""
-        self._connection.settimeout(timeout_s or 0.001)
-        try:
-            data = self._connection.recv(65536)
-        except OSError:
-            return False
+    def _receive(self, timeout_s: float) -> None:
+        """Take one message. Raises TimeoutError where none came in time, OSError where the server is gone."""
+        self._connection.settimeout(max(timeout_s, 0.001))
+        data = self._connection.recv(65536)
         if not data:
-            return False
+            raise ConnectionResetError("the fork server closed its end")
         message = json.loads(data)
         if "forked" in message:
             self._forked.append(message["forked"])
         else:
             self._exit_codes[message["ended"]] = message["code"]
-        return True
+
+    def _death(self) -> RunError:
+        """How the server ended, whose end of the connection is closed."""
+        if self.process.child is not None:
+            self.process.exit_code = self.process.child.wait()
+        return self.process.death()

@@ -72,7 +72,7 @@ def _lossy_switches(network: Network, links: pa.Table) -> Iterator[str]:
         lost = received[pop.id] - gone[pop.id]
         if lost > LOSS_LIMIT * received[pop.id]:
             yield (
-                f"the switch of {pop.id} lost {lost} of {received[pop.id]} packets, beyond what queues dropped"
+                f"the switch of {pop.id} lost {lost} of {received[pop.id]} packets beyond what queues dropped"
             )
 
 

@@ -1,0 +1,332 @@
+"""The life of trials through the real command line: whole runs, Ctrl-C, kill -9, deaths, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import small_experiment
+import small_topology
+import traces
+from command import Running, testbed
+
+from testbed.analysis.definitions import METRICS
+from testbed.emulation.journal import NAMESPACES, runs
+from testbed.topology.model import Network
+
+pytestmark = [
+    pytest.mark.emulation,
+    pytest.mark.trial,
+    pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="building networks needs root"),
+]
+# Generous links: a download takes some seconds, whatever the policy.
+TOPOLOGY = small_topology.TEXT.replace(
+    "down: 8 Mbit/s, up: 1 Mbit/s", "down: 4 Mbit/s, up: 2 Mbit/s"
+).replace("capacity: 5 Mbit/s", "capacity: 20 Mbit/s")
+SIZE = 2**20
+LEECHERS = 6
+NAME = f"life-{os.getpid()}"
+"""Of the experiments here: other runs may go on at the same time on this machine."""
+
+
+def experiment(folder: Path, *changes: tuple[str, str]) -> Path:
+    return small_experiment.write(
+        folder,
+        ("name: tiny", f"name: {NAME}"),
+        ("512 KiB", "1 MiB"),
+        ("isp: left, count: 2", "isp: left, count: 3"),
+        ("isp: right, count: 1", "isp: right, count: 3"),
+        ("within: 2 s", "within: 1 s"),
+        *changes,
+        topology=TOPOLOGY,
+    )
+
+
+ONE_POLICY = ("[native, p4p]", "[p4p]")
+ENDLESS = ("1 MiB", "64 MiB")
+
+
+def downloading(folder: Path) -> list[Path]:
+    """What clients have noted so far of blocks that they received."""
+    notes = folder.glob(f"results/{NAME}/unfinished/*/raw/*.transfers")
+    return [path for path in notes if path.stat().st_size > 0]
+
+
+def whole_trials(folder: Path, results: str = "results") -> list[Path]:
+    return [path.parent for path in sorted((folder / results / NAME).glob("*/manifest.json"))]
+
+
+# --- a whole run -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of an experiment that was run to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    with Running("run", experiment(folder), folder=folder) as command:
+        tag = command.until(lambda: [run.tag for run in runs() if run.pid == command.process.pid])[0]
+        assert command.ends_with() == 0, command.said()
+    assert traces.of_run(tag) == []
+    yield folder
+
+
+def test_a_run_ends_with_a_summary_in_which_every_number_is_one(finished: Path) -> None:
+    summary = json.loads((finished / f"results/{NAME}/summary.json").read_text())
+    assert list(summary["policies"]) == ["native", "p4p"]
+    for policy, metrics in summary["policies"].items():
+        # Per-peer completion times are no metric of a policy.
+        assert set(METRICS) - {"completion_s"} <= set(metrics) | {"completion_s"}, policy
+        for metric, value in metrics.items():
+            if "mean" in value:
+                assert math.isfinite(value["mean"]), f"{policy} {metric}"
+        assert metrics["unfinished"]["mean"] == 0
+        assert metrics["server_bytes"]["mean"] > 0
+    assert set(summary["differences"]) == {"p4p"}
+    assert [trial["policy"] for trial in summary["trials"]] == ["native", "p4p"]
+    for trial in summary["trials"]:
+        # On a busy machine a trial may rightly be suspect.
+        assert trial["verdict"] in ("valid", "suspect")
+        assert all(isinstance(reason, str) for reason in trial["reasons"])
+
+
+def test_a_run_says_where_its_report_is(finished: Path) -> None:
+    report = finished / f"results/{NAME}/report.html"
+    assert f"Report: {report}" in (finished / "command.stdout").read_text()
+    assert report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+def test_every_leecher_received_every_byte_once_and_nobody_received_what_nobody_sent(finished: Path) -> None:
+    trials = whole_trials(finished)
+    assert len(trials) == 2
+    for trial in trials:
+        transfers, peers = (pl.read_parquet(trial / f"{name}.parquet") for name in ("transfers", "peers"))
+        kept = transfers.unique(["dst", "piece", "block"])
+        assert kept.height == LEECHERS * SIZE // 16384
+        leechers = peers.filter(pl.col("role") == "leecher")
+        assert leechers.height == LEECHERS
+        assert leechers["hash_ok"].to_list() == [True] * LEECHERS
+        assert (leechers["completed_ns"] > leechers["joined_ns"]).all()
+        # What came in vain is what was not kept.
+        assert (leechers["bytes_down"] - leechers["bytes_wasted"]).to_list() == [SIZE] * LEECHERS
+        assert kept["bytes"].sum() == LEECHERS * SIZE
+        assert transfers["bytes"].sum() <= LEECHERS * SIZE + leechers["bytes_wasted"].sum()
+        # A sender counts what it hands to its socket; a little is on the way when the swarm ends.
+        assert peers["bytes_down"].sum() <= peers["bytes_up"].sum()
+
+
+def test_switches_counted_at_least_what_clients_received(finished: Path) -> None:
+    for trial in whole_trials(finished):
+        links = pl.read_parquet(trial / "links.parquet")
+        network = Network.from_json(json.loads((trial / "topology.json").read_text())["network"])
+        ends = {(link.id, end) for link in network.links for end in (link.a, link.b)}
+        assert {tuple(row) for row in links.select("link", "direction").unique().iter_rows()} == ends
+        for _, rows in links.sort("t_ns").group_by(["link", "direction"]):
+            assert (rows["bytes"].diff().drop_nulls() >= 0).all()
+        last = links.group_by("link", "direction").agg(pl.col("bytes").max())
+        counted = {(link, direction): count for link, direction, count in last.iter_rows()}
+        for peer in pl.read_parquet(trial / "peers.parquet").iter_rows(named=True):
+            link = f"{peer['host']}--{peer['pop']}"
+            assert counted[link, peer["pop"]] >= peer["bytes_down"]
+            assert counted[link, peer["host"]] > 0
+
+
+def test_the_tracker_was_guided_under_p4p_alone(finished: Path) -> None:
+    for trial in whole_trials(finished):
+        policy = json.loads((trial / "manifest.json").read_text())["policy"]
+        announces = pl.read_parquet(trial / "announces.parquet")
+        started = announces.filter(pl.col("event") == "started")
+        assert started.height == LEECHERS + 1
+        assert started["guided"].to_list() == [policy == "p4p"] * started.height
+        assert (pl.read_parquet(trial / "distances.parquet").height > 0) is True
+
+
+def test_everything_that_ran_has_its_configuration_and_its_log(finished: Path) -> None:
+    for trial in whole_trials(finished):
+        network = Network.from_json(json.loads((trial / "topology.json").read_text())["network"])
+        names = {"controller", *(host.id for host in network.hosts)}
+        assert names <= {path.stem for path in (trial / "config").iterdir()}
+        assert names <= {path.name.removesuffix(".log") for path in (trial / "logs").iterdir()}
+        assert not (trial / "raw").exists()
+    assert list((finished / f"results/{NAME}/unfinished").iterdir()) == []
+
+
+def test_a_second_call_runs_nothing(finished: Path) -> None:
+    before = {path: (path / "manifest.json").stat().st_mtime_ns for path in whole_trials(finished)}
+    done = testbed("run", "tiny.yaml", "--json", folder=finished)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("already there") == 2
+    assert "building" not in done.stderr
+    assert json.loads(done.stdout)["experiment"] == NAME
+    assert {path: (path / "manifest.json").stat().st_mtime_ns for path in whole_trials(finished)} == before
+
+
+# --- interrupted -----------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_clean_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    file = experiment(tmp_path, ONE_POLICY)
+    with Running("run", file, folder=tmp_path) as command:
+        command.until(lambda: downloading(tmp_path))
+        tag = command.run.tag
+        command.process.send_signal(signal.SIGINT)
+        assert command.ends_with() == 130
+        said = command.said()
+    assert traces.of_run(tag) == []
+    assert f"Kept: 0 of 1 trials in {tmp_path}/results/{NAME}" in said
+    assert "To go on: testbed run" in said
+    assert said.endswith("testbed: stopped by Ctrl-C\n")
+    assert "Traceback" not in said
+    assert whole_trials(tmp_path) == []
+    done = testbed("run", file, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(whole_trials(tmp_path)) == 1
+
+
+def test_what_a_killed_runner_leaves_is_shown_and_cleaned_and_nothing_else(tmp_path: Path) -> None:
+    other = f"keep{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", other], check=True)
+    try:
+        with Running("run", experiment(tmp_path, ONE_POLICY, ENDLESS), folder=tmp_path) as command:
+            command.until(lambda: downloading(tmp_path))
+            tag = command.run.tag
+            refused = testbed("clean", "--run", tag, folder=tmp_path)
+            assert (refused.returncode, command.process.poll()) == (1, None)
+            assert f"run {tag} is alive" in refused.stderr
+            command.process.kill()
+            command.ends_with()
+        assert status(tmp_path)[tag]["state"] == "dead"
+        assert status(tmp_path)[tag]["experiment"] == NAME
+        assert traces.of_run(tag) != []
+        done = testbed("clean", "--run", tag, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"{tag}: removed" in done.stdout
+        assert traces.of_run(tag) == []
+        assert tag not in status(tmp_path)
+        assert (NAMESPACES / other).exists()
+    finally:
+        subprocess.run(["ip", "netns", "del", other], check=True)
+    assert whole_trials(tmp_path) == []
+
+
+def status(folder: Path) -> dict[str, Any]:
+    done = testbed("status", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return {run["run"]: run for run in json.loads(done.stdout)}
+
+
+# --- deaths ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "log"),
+    [
+        ("carrier.hub.tracker", "carrier.hub.tracker"),
+        ("left.one.portal", "left.one.portal"),
+        ("controller", "controller"),
+        ("client left.one.leecher1", "left.one.leecher1"),
+    ],
+)
+def test_a_death_ends_the_trial_with_its_name_and_the_end_of_its_log(
+    tmp_path: Path, name: str, log: str
+) -> None:
+    with Running("run", experiment(tmp_path, ONE_POLICY, ENDLESS), folder=tmp_path) as command:
+        config = command.until(lambda: list(tmp_path.glob(f"results/{NAME}/unfinished/*/config/{log}.yaml")))
+        command.until(lambda: downloading(tmp_path))
+        tag = command.run.tag
+        (victim,) = inhabitants(tag, log) or with_argument(tag, str(config[0]))
+        os.kill(victim, signal.SIGKILL)
+        assert command.ends_with() == 1
+        said = command.said()
+    assert traces.of_run(tag) == []
+    assert f"testbed: {name} was killed by signal SIGKILL\n" in said
+    (written,) = tmp_path.glob(f"results/{NAME}/unfinished/*/logs/{log}.log")
+    last = written.read_text().splitlines()[-1]
+    assert f"  | {last}" in said
+    assert f"see {written}" in said
+    assert "Traceback" not in said
+    assert whole_trials(tmp_path) == []
+
+
+def inhabitants(tag: str, host: str) -> list[int]:
+    """The processes in the namespace of a host."""
+    done = subprocess.run(
+        ["ip", "netns", "pids", f"{tag}.{host}"], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def with_argument(tag: str, argument: str) -> list[int]:
+    return [
+        pid
+        for pid in traces.processes(tag)
+        if argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    ]
+
+
+# --- several at once -------------------------------------------------------------------------------------
+
+
+def test_two_runs_at_once_both_succeed_and_a_third_into_the_same_folder_says_who_has_it(
+    tmp_path: Path,
+) -> None:
+    file = experiment(tmp_path, ONE_POLICY)
+    with (
+        Running("run", file, "--results", "one", folder=tmp_path, name="one") as first,
+        Running("run", file, "--results", "two", folder=tmp_path, name="two") as second,
+    ):
+        lock = tmp_path / "one" / NAME / ".lock"
+        first.until(lambda: lock.exists() and lock.read_text())
+        third = testbed("run", file, "--results", "one", folder=tmp_path)
+        assert third.returncode == 1
+        assert third.stderr.startswith(
+            f"testbed: process {first.process.pid} is running this experiment into"
+        )
+        assert "--results DIR" in third.stderr
+        assert first.ends_with() == 0, first.said()
+        assert second.ends_with() == 0, second.said()
+    for results in ("one", "two"):
+        (trial,) = whole_trials(tmp_path, results)
+        assert pl.read_parquet(trial / "transfers.parquet")["bytes"].sum() >= LEECHERS * SIZE
+        shutil.rmtree(trial)
+
+
+# --- bad input -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line", "words"),
+    [
+        ("tiny.yaml", "seed: 7", "sead: 7", 3, "unknown key 'sead'"),
+        ("tiny.yaml", "size: 1 MiB", "size: 1048576", 6, "has no unit"),
+        ("tiny.yaml", "isp: right,", "isp: rihgt,", 11, "there is no ISP 'rihgt'"),
+        ("tiny.yaml", "isp: right, count: 3", "isp: right, count: 9999", 9, "need about"),
+        ("tiny.yaml", "[native, p4p]", "[native, p4q]", 4, "p4q"),
+        ("small.yaml", "between: [one, two]", "between: [one, one]", 16, "from one to itself"),
+    ],
+)
+def test_bad_input_is_one_message_with_its_line_and_nothing_is_built(
+    tmp_path: Path, file: str, old: str, new: str, line: int, words: str
+) -> None:
+    experiment(tmp_path)
+    path = tmp_path / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    done = testbed("run", "tiny.yaml", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"testbed: {file}:{line}: ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "results").exists()
+    assert [run for run in runs() if run.experiment == NAME] == []
