@@ -37,10 +37,11 @@ class Arrival:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One run of one cell: everything that decides its outcome, in `id` as a digest."""
+    """One run of one cell: everything that decides its outcome (but for `file`), in `id` as a digest."""
 
     id: str
     experiment: ExperimentSpec
+    file: str
     policy: str
     policy_index: int
     parameters: Mapping[str, Any]
@@ -86,6 +87,7 @@ def plan_trials(
                 TrialPlan(
                     id=_digest(spec, network, {**cell, **environment}),
                     experiment=spec,
+                    file=str(document.path),
                     policy=policy,
                     policy_index=index,
                     parameters=parameters,

@@ -221,6 +221,7 @@ class Laboratory:
             "parameters": dict(plan.parameters),
             "repeat": plan.repeat,
             "seed": plan.seed,
+            "spec_file": plan.file,
             "spec": plan.experiment.model_dump(mode="json"),
             "verdict": "suspect" if reasons else "valid",
             "reasons": reasons,
