@@ -7,6 +7,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from testbed.errors import Problem, UserError
 
+RESERVED_ADDRESSES = 3
+"""Of a PoP's subnet: network, gateway, broadcast."""
+
 _POOL = IPv4Network("10.0.0.0/8")
 
 
@@ -26,12 +29,16 @@ def isp_prefixes(wanted: Mapping[str, IPv4Network | None]) -> dict[str, IPv4Netw
     return prefixes
 
 
-def pop_prefixes(isp_prefix: IPv4Network, pops: Sequence[str]) -> dict[str, IPv4Network]:
-    """A subnet for each PoP: a /24, or smaller ones where that is not enough for all. The first stays free.
+def pop_prefixes(isp_prefix: IPv4Network, pops: Sequence[str], hosts: int = 0) -> dict[str, IPv4Network]:
+    """A subnet for each PoP, all of one size; the first of the ISP's prefix stays free.
 
-    Raises UserError where an ISP has more PoPs than its prefix has subnets of at least four addresses.
+    The size is a /24, a larger one where the PoP with the most `hosts` needs it, a smaller one where there
+    are more PoPs than that leaves room for. Raises UserError where an ISP has more PoPs than its prefix has
+    subnets of at least four addresses.
     """
-    length = max(24, isp_prefix.prefixlen + len(pops).bit_length())
+    room_for_hosts = min(24, 32 - (hosts + RESERVED_ADDRESSES).bit_length())
+    room_for_pops = isp_prefix.prefixlen + len(pops).bit_length()
+    length = max(room_for_hosts, room_for_pops)
     if length > 30:
         raise UserError(
             Problem(f"{len(pops)} PoPs do not fit into {isp_prefix}", mend="give a larger prefix")
@@ -43,7 +50,7 @@ def pop_prefixes(isp_prefix: IPv4Network, pops: Sequence[str]) -> dict[str, IPv4
 
 def host_addresses(pop_prefix: IPv4Network, count: int, pop: str) -> list[IPv4Address]:
     """`count` addresses of a PoP behind its gateway, the first address. Raises UserError if it has fewer."""
-    room = pop_prefix.num_addresses - 3
+    room = pop_prefix.num_addresses - RESERVED_ADDRESSES
     if count > room:
         raise UserError(
             Problem(

@@ -30,10 +30,12 @@ def compile_network(spec: TopologySpec, requests: Sequence[HostRequest] = ()) ->
 
     Raises UserError where addresses run out, KeyError where a request names an unknown PoP or profile.
     """
+    hosts_at = Counter(request.pop for request in requests)
     prefixes = isp_prefixes({name: isp.prefix for name, isp in spec.isps.items()})
     pops: list[Pop] = []
     for name, isp in spec.isps.items():
-        for pop, prefix in pop_prefixes(prefixes[name], list(isp.pops)).items():
+        most = max(hosts_at[f"{name}.{pop}"] for pop in isp.pops)
+        for pop, prefix in pop_prefixes(prefixes[name], list(isp.pops), most).items():
             gateway = prefix.network_address + 1
             at = isp.pops[pop].at or (None, None)
             pops.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def plan_trials(
     Raises UserError for an unknown policy, wrong parameters, addresses that run out, PoPs without a route.
     """
     _check_policies(spec, document)
-    network = compile_network(topology, list(_host_requests(spec, topology)))
+    network = _compile(spec, document, topology)
     routes = compute_routes(network)
     _check_reachable(network, routes, document)
     trials = []
@@ -104,6 +104,15 @@ def plan_trials(
 def trial_seed(experiment_seed: int, repeat: int) -> int:
     """The seed of a repeat: the same for every policy, so that trials are paired."""
     return int(np.random.SeedSequence([experiment_seed, repeat]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _compile(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> Network:
+    """The network with all hosts. Addresses that run out are the experiment's fault: it says how many."""
+    try:
+        return compile_network(topology, list(_host_requests(spec, topology)))
+    except UserError as error:
+        where = document.where(("swarm", "leechers"))
+        raise UserError([replace(problem, where=where) for problem in error.problems]) from None
 
 
 def _host_requests(spec: ExperimentSpec, topology: TopologySpec) -> Iterator[HostRequest]:
@@ -155,13 +164,8 @@ def _check_policies(spec: ExperimentSpec, document: Document) -> None:
             except UserError as error:
                 where = document.where(("policies", index))
                 problems += [
-                    Problem(
-                        f"{problem.where}: {problem.what}" if problem.where else problem.what,
-                        where,
-                        problem.allowed,
-                        problem.mend,
-                    )
-                    for problem in error.problems
+                    replace(p, where=where, what=f"{p.where}: {p.what}" if p.where else p.what)
+                    for p in error.problems
                 ]
     if problems:
         raise UserError(problems)

@@ -88,10 +88,16 @@ def test_pops_get_disjoint_subnets_of_their_isp(count: int) -> None:
     assert all(not a.overlaps(b) for a, b in pairwise(ordered))
 
 
+@given(st.integers(0, 16000))
+def test_the_subnets_of_a_few_pops_have_room_for_the_hosts_of_the_largest(hosts: int) -> None:
+    subnet = pop_prefixes(ip_network("10.7.0.0/16"), ["a", "b"], hosts)["b"]  # type: ignore[arg-type]
+    assert len(host_addresses(subnet, hosts, "b")) == hosts
+
+
 def test_a_pop_that_is_too_small_for_its_hosts_says_how_many_fit(tmp_path: Path) -> None:
     spec = small_topology.specification(tmp_path)
-    with pytest.raises(UserError, match=r"left\.one has room for 253 hosts .* and 254 are to live there"):
-        compile_network(spec, [HostRequest("left.one", "leecher", "line")] * 254)
+    with pytest.raises(UserError, match=r"left\.one has room for 16381 hosts .* 20000 are to live there"):
+        compile_network(spec, [HostRequest("left.one", "leecher", "line")] * 20000)
 
 
 def test_a_mac_address_is_local_and_made_of_the_address() -> None:
