@@ -41,6 +41,7 @@ from testbed.controller.fabric import COUNTERS, Fabric, Switch, load_fabric
 from testbed.controller.northbound import wsgi_application
 from testbed.controller.rules import Action, Change, DecTtl, Move, Output, Rule, SetField, reconcile
 from testbed.errors import RunError, TestbedError, UserError
+from testbed.service import write_ready
 
 LOG = logging.getLogger("testbed.controller")
 Handler = TypeVar("Handler", bound=Callable[..., None])
@@ -163,8 +164,7 @@ class Controller(app_manager.RyuApp):
         if self._fabric.ready and not self._told_ready:
             self._told_ready = True
             LOG.info("ready: all %d switches confirmed", len(self._fabric.by_pop))
-            if self._config.ready_file:
-                _write_ready(self._config.ready_file)
+            write_ready(self._config.ready_file)
 
     def _poll(self) -> NoReturn:
         """Ask all switches at once, at fixed times: a slow reply does not put off the next question."""
@@ -233,12 +233,6 @@ def _action(parser: Any, action: Action) -> Any:
         return parser.NXActionRegMove(src_field=action.source, dst_field=action.target, n_bits=action.bits)
     assert isinstance(action, DecTtl)
     return parser.OFPActionDecNwTtl()
-
-
-def _write_ready(path: Path) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps({"pid": os.getpid(), "monotonic_ns": time.monotonic_ns()}))
-    os.replace(part, path)
 
 
 def _listen_northbound(path: Path) -> Any:

@@ -4,7 +4,7 @@ import sys
 
 from testbed.portal.config import PortalConfig
 from testbed.portal.server import serve
-from testbed.portal.service import run_program
+from testbed.service import run_program
 
 if __name__ == "__main__":
     sys.exit(

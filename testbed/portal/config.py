@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from testbed.portal.prefixes import PrefixTable
-from testbed.portal.service import Listen
+from testbed.service import Listen
 
 # RFC 7285 section 10.1: at most 64 of these characters; '.' is reserved.
 PidName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9\-:@_]{1,64}$")]

@@ -16,7 +16,7 @@ from aiohttp import web
 from testbed.portal import alto
 from testbed.portal.config import PortalConfig
 from testbed.portal.pricing import PDistances, static_distances
-from testbed.portal.service import split_listen, stop_signal, write_ready
+from testbed.service import split_listen, stop_signal, write_ready
 
 log = logging.getLogger("portal")
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from testbed.portal.service import run_program
+from testbed.service import run_program
 from testbed.tracker.config import TrackerConfig
 from testbed.tracker.server import serve
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from testbed.portal.service import Listen
+from testbed.service import Listen
 
 
 class _Model(BaseModel):

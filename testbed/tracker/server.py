@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import aiohttp
 from aiohttp import web
 
-from testbed.portal.service import split_listen, stop_signal, write_ready
+from testbed.service import split_listen, stop_signal, write_ready
 from testbed.tracker.alto_client import PortalReader
 from testbed.tracker.announce import Limits, Tracker
 from testbed.tracker.answer import announce_answer, failure_answer, scrape_answer
