@@ -16,8 +16,10 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
     Example: sudo testbed status
     """
+    from testbed.cli.machine import need_root
     from testbed.emulation.journal import processes_of, runs
 
+    need_root("looking into runs")
     rows = [
         {
             "run": run.tag,

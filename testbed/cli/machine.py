@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def need_root(what: str) -> None:
     """Raises RunError where the process is not root."""
     if os.geteuid() != 0:
-        raise RunError(f"{what} makes network namespaces and switches, which needs root", mend="sudo it")
+        raise RunError(
+            f"{what} needs root: runs are namespaces and processes of root",
+            mend="put sudo before the command",
+        )
 
 
 def planned(experiment: Path) -> tuple[tuple[TrialPlan, ...], Engines]:

@@ -6,6 +6,7 @@ progress and errors to stderr. Exit code 0: it worked, 1: the work failed, 2: wr
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -67,6 +68,10 @@ def run() -> None:
         _leave(error, EXIT_WRONG_INPUT, debug=debug)
     except RunError as error:
         _leave(error, EXIT_FAILED, debug=debug)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _leave(RunError(f"the disk is full: {error}", mend="make room, then go on"), EXIT_FAILED, debug=debug)
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as ending:

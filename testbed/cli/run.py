@@ -37,7 +37,8 @@ def run(
     from testbed.trial.matrix import run_missing
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, signal.default_int_handler)
     trials, engines = planned(experiment)
     need_root("running an experiment")
     folder = results.resolve() / trials[0].experiment.name

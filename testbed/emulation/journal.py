@@ -17,6 +17,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -63,26 +64,22 @@ class Journal:
     def create(experiment: str) -> Journal:
         """Start a run under a fresh tag. Raises PermissionError without root."""
         RUNS.mkdir(mode=0o755, parents=True, exist_ok=True)
-        while True:
-            tag = f"tb{secrets.token_hex(2)}"
+        with _registry():
+            tag = next(tag for tag in _fresh_tags() if not (RUNS / tag).exists())
             folder = RUNS / tag
-            try:
-                folder.mkdir(mode=0o700)
-            except FileExistsError:
-                continue
-            break
-        file = (folder / "journal.jsonl").open("a", encoding="utf-8")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        journal = Journal(tag, folder, file)
-        journal._write(
-            {
-                "kind": "run",
-                "experiment": experiment,
-                "pid": os.getpid(),
-                "started_s": time.time(),
-                "user": os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid()),
-            }
-        )
+            folder.mkdir(mode=0o700)
+            file = (folder / "journal.jsonl").open("a", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            journal = Journal(tag, folder, file)
+            journal._write(
+                {
+                    "kind": "run",
+                    "experiment": experiment,
+                    "pid": os.getpid(),
+                    "started_s": time.time(),
+                    "user": os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid()),
+                }
+            )
         return journal
 
     def namespace(self, name: str) -> None:
@@ -114,23 +111,43 @@ class Journal:
 
 def runs() -> list[RunInfo]:
     """All runs that left a folder, the living and the dead."""
-    found = []
-    for folder in sorted(RUNS.glob("tb*")):
-        entries = list(_entries(folder / "journal.jsonl"))
-        head = next((entry for entry in entries if entry["kind"] == "run"), {})
-        found.append(
-            RunInfo(
-                tag=folder.name,
-                folder=folder,
-                experiment=str(head.get("experiment", "?")),
-                pid=int(head.get("pid", 0)),
-                started_s=float(head.get("started_s", folder.stat().st_mtime)),
-                user=str(head.get("user", "?")),
-                alive=_is_locked(folder / "journal.jsonl"),
-                namespaces=tuple(str(e["name"]) for e in entries if e["kind"] == "netns"),
-            )
-        )
-    return found
+    if not RUNS.exists():
+        return []
+    with _registry():
+        return [_run_info(folder) for folder in sorted(RUNS.glob("tb*"))]
+
+
+def _run_info(folder: Path) -> RunInfo:
+    # First: a run that ends in this moment takes its journal away, and shows neither entries nor a lock.
+    alive = _is_locked(folder / "journal.jsonl")
+    entries = list(_entries(folder / "journal.jsonl"))
+    head = next((entry for entry in entries if entry["kind"] == "run"), {})
+    return RunInfo(
+        tag=folder.name,
+        folder=folder,
+        experiment=str(head.get("experiment", "?")),
+        pid=int(head.get("pid", 0)),
+        started_s=float(head.get("started_s", 0.0)),
+        user=str(head.get("user", "?")),
+        alive=alive,
+        namespaces=tuple(str(e["name"]) for e in entries if e["kind"] == "netns"),
+    )
+
+
+@contextmanager
+def _registry() -> Iterator[None]:
+    """Keep others from listing runs while one is born: a folder that is not locked yet looks dead."""
+    descriptor = os.open(RUNS, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _fresh_tags() -> Iterator[str]:
+    while True:
+        yield f"tb{secrets.token_hex(2)}"
 
 
 def remove_run(tag: str, folder: Path) -> Cleaned:
@@ -218,8 +235,8 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 def _is_locked(path: Path) -> bool:
     try:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:

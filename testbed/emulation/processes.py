@@ -194,12 +194,9 @@ class Supervisor:
 
     def _reap(self, timeout_s: float) -> list[Process]:
         ended = []
-        if self._poll.poll(timeout_s * 1000):
-            # A fork server's death ends its children within the time that one look at all takes. In a second
-            # look it comes before them, as it was registered before them: the cause first.
-            ready = self._poll.poll(0)
-        else:
-            ready = []
+        # A fork server's death may end its children while one look at all of them is under way. In a second
+        # look the server comes first, as it was registered before them: the cause before what follows.
+        ready = self._poll.poll(timeout_s * 1000) and self._poll.poll(0)
         for descriptor, _ in ready:
             process = self._by_descriptor.pop(descriptor)
             process.exit_code = self._exit_code(process)

@@ -70,9 +70,9 @@ class ClientSpec(Spec):
     """
 
     program: Literal["libtorrent"] = "libtorrent"
-    connections: int = Field(default=30, ge=1, le=2000)
+    connections: int = Field(default=30, ge=2, le=2000)
     unchoke_slots: int = Field(default=4, ge=1, le=1000)
-    request_queue: int = Field(default=500, ge=1, le=10000)
+    request_queue: int = Field(default=500, ge=2, le=10000)
     encryption: Literal["off", "prefer"] = "off"
     peer_exchange: bool = False
     dht: bool = False
@@ -92,7 +92,7 @@ class PortalsSpec(Spec):
     """The hosts that the ISPs' portals run in: one an ISP, at its first PoP."""
 
     access: Name = "server"
-    refresh: Duration = 10.0
+    refresh: Duration = Field(default=10.0, gt=0)
 
 
 class ExperimentSpec(Spec):
@@ -108,7 +108,7 @@ class ExperimentSpec(Spec):
     tracker: TrackerSpec
     portals: PortalsSpec = PortalsSpec()
     congestion_control: Literal["cubic", "reno", "bbr"] = "cubic"
-    timeout: Duration = 300.0
+    timeout: Duration = Field(default=300.0, gt=0)
 
     @property
     def policy_parameters(self) -> Mapping[str, Mapping[str, Any]]:

@@ -73,7 +73,7 @@ def too_much(load: Load, machine: Machine, document: Document) -> list[Problem]:
         problems.append(
             Problem(
                 f"{load.peers} peers need about {load.memory_bytes / 2**30:.1f} GiB of memory, and this "
-                f"machine has {machine.memory_bytes / 2**30:.1f} GiB free",
+                f"machine can give {memory_limit / 2**30:.1f} of {machine.memory_bytes / 2**30:.1f} GiB free",
                 where,
                 allowed=f"about {fits} peers here",
                 mend="lower the counts or the content's size",
@@ -84,9 +84,9 @@ def too_much(load: Load, machine: Machine, document: Document) -> list[Problem]:
         problems.append(
             Problem(
                 f"{load.peers} peers at these upload rates need about {load.cores:.1f} cores, and this "
-                f"machine has {machine.cores}",
+                f"machine can give {cores_limit:.1f} of {machine.cores}",
                 where,
-                allowed=f"about {load.peers * cores_limit / load.cores:.0f} such peers here",
+                allowed=f"about {int(load.peers * cores_limit / load.cores)} such peers here",
                 mend="lower the counts or the access profiles' upload rates",
             )
         )

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -44,6 +44,7 @@ UNFINISHED = "unfinished"
 _READY_S = 20.0
 _COUNTERS_S = 5.0
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,12 @@ class Laboratory:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        # A second Ctrl-C must not leave half of it behind.
-        with _interrupts_held():
+        # A second Ctrl-C must not leave half of it behind, nor a disk that is full.
+        with _interrupts_held(), closing(self._journal), closing(self._events):
             self.net.stop()
             self.supervisor.stop_all()
             if error is not None:
                 self._keep_what_there_is(error)
-            self._events.close()
-            self._journal.close()
 
     def build_network(self) -> None:
         network = self.plan.network
@@ -355,10 +354,10 @@ class Laboratory:
         )
 
     def _keep_what_there_is(self, error: BaseException) -> None:
-        """After a failure: the tables of what was measured, and the error among the events."""
-        self._events.write("failed", error=str(error) or type(error).__name__)
-        if self._measured.samples and not self._measured.recorded:
-            with suppress(OSError, ValueError, KeyError, TestbedError):
+        """After a failure: the error among the events, and the tables of what was measured."""
+        with suppress(OSError, ValueError, KeyError, TestbedError):
+            self._events.write("failed", error=str(error) or type(error).__name__)
+            if self._measured.samples and not self._measured.recorded:
                 self.keep_record()
 
     def _namespace(self, host: str) -> str:
@@ -386,10 +385,10 @@ def versions() -> dict[str, str]:
 
 
 class _interrupts_held:
-    """While in this context, Ctrl-C and SIGTERM are ignored."""
+    """While in this context, Ctrl-C, SIGTERM and SIGHUP are ignored."""
 
     def __enter__(self) -> None:
-        self._before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {n: signal.signal(n, signal.SIG_IGN) for n in _INTERRUPTS}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

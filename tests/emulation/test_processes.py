@@ -73,7 +73,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def config(folder: Path, words: str) -> Path:
     path = folder / f"{words.replace(' ', '-')}.txt"
-    path.write_text(words)
+    if not path.exists():  # a child may be reading it
+        path.write_text(words)
     return path
 
 

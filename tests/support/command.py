@@ -41,7 +41,7 @@ class Running:
                 stderr=errors,
                 start_new_session=True,
                 # A shell that starts pytest in the background makes its children deaf to Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
 
     def __enter__(self) -> Running:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,14 @@ def whole_trials(folder: Path, results: str = "results") -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an experiment that was run to its end."""
     folder = tmp_path_factory.mktemp("finished")
     with Running("run", experiment(folder), folder=folder) as command:
         tag = command.until(lambda: [run.tag for run in runs() if run.pid == command.process.pid])[0]
         assert command.ends_with() == 0, command.said()
     assert traces.of_run(tag) == []
-    yield folder
+    return folder
 
 
 def test_a_run_ends_with_a_summary_in_which_every_number_is_one(finished: Path) -> None:
@@ -218,6 +218,30 @@ def test_what_a_killed_runner_leaves_is_shown_and_cleaned_and_nothing_else(tmp_p
     assert whole_trials(tmp_path) == []
 
 
+def test_a_full_disk_ends_the_trial_with_one_message_and_nothing_left(tmp_path: Path) -> None:
+    disk = tmp_path / "results"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small file system can't be mounted here")
+    try:
+        with Running("run", experiment(tmp_path, ONE_POLICY, ENDLESS), folder=tmp_path) as command:
+            command.until(lambda: downloading(tmp_path))
+            tag = command.run.tag
+            with suppress(OSError), (disk / "filler").open("wb") as file:
+                file.write(bytes(2**23))
+            assert command.ends_with() == 1
+            said = command.said()
+        # Which program dies of it first, and whether its log could still say so, is chance.
+        assert said.count("\ntestbed: ") == 1
+        # A log may show the traceback of the program that could not write.
+        assert "\nTraceback" not in said
+        assert traces.of_run(tag) == []
+        assert whole_trials(tmp_path) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def status(folder: Path) -> dict[str, Any]:
     done = testbed("status", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
@@ -309,7 +333,8 @@ def test_two_runs_at_once_both_succeed_and_a_third_into_the_same_folder_says_who
         ("tiny.yaml", "seed: 7", "sead: 7", 3, "unknown key 'sead'"),
         ("tiny.yaml", "size: 1 MiB", "size: 1048576", 6, "has no unit"),
         ("tiny.yaml", "isp: right,", "isp: rihgt,", 11, "there is no ISP 'rihgt'"),
-        ("tiny.yaml", "isp: right, count: 3", "isp: right, count: 9999", 9, "need about"),
+        ("tiny.yaml", "isp: right, count: 3", "isp: right, count: 9999", 9, "10003 peers need about"),
+        ("tiny.yaml", "size: 1 MiB", "size: 9000 GiB", 9, "of memory, and this machine can give"),
         ("tiny.yaml", "[native, p4p]", "[native, p4q]", 4, "p4q"),
         ("small.yaml", "between: [one, two]", "between: [one, one]", 16, "from one to itself"),
     ],

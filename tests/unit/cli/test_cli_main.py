@@ -31,6 +31,12 @@ RUN_ERROR = "from testbed.errors import RunError; raise RunError('the tracker di
     [
         (USER_ERROR, 2, "testbed: a.yaml:3: no unit\n  to mend it: add one\n"),
         (RUN_ERROR, 1, "testbed: the tracker died\n  | bind failed\n"),
+        (
+            "import errno; raise OSError(errno.ENOSPC, 'No space left on device', 'a/b')",
+            1,
+            "testbed: the disk is full: [Errno 28] No space left on device: 'a/b'\n"
+            "  to mend it: make room, then go on\n",
+        ),
         ("raise KeyboardInterrupt", 130, "testbed: stopped by Ctrl-C\n"),
     ],
 )

@@ -1,0 +1,128 @@
+"""Every rendered configuration file is one that its program takes, and says what the plan says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import small_experiment
+import small_topology
+
+from testbed.config_file import load_config
+from testbed.controller.config import ControllerConfig
+from testbed.errors import UserError
+from testbed.peers.config import ClientConfig
+from testbed.portal.config import PortalConfig
+from testbed.topology.model import Network
+from testbed.topology.routing import Routes
+from testbed.tracker.config import TrackerConfig
+from testbed.trial import configuration
+from testbed.trial.configuration import Paths
+from testbed.trial.plan import TrialPlan
+
+HARSH = 'it\'s a "folder": {with} [all] # kinds, é'
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    # Sockets live in /run, whatever the results folder is called.
+    made = Paths(tmp_path / HARSH, Path("/run/testbed/tb1234"), tmp_path / "memory")
+    made.make()
+    return made
+
+
+def plans(folder: Path, *changes: tuple[str, str], topology: str = small_topology.TEXT) -> list[TrialPlan]:
+    return list(small_experiment.plans(folder, *changes, topology=topology))
+
+
+def test_the_topology_file_holds_network_and_routes(tmp_path: Path, paths: Paths) -> None:
+    plan = plans(tmp_path)[0]
+    configuration.write_topology(plan, paths)
+    written = json.loads(paths.topology.read_text())
+    assert Network.from_json(written["network"]) == plan.network
+    assert Routes.from_json(written["routes"]) == plan.routes
+
+
+def test_the_controllers_file_is_one_that_it_takes(paths: Paths) -> None:
+    file = configuration.write_controller(paths, paths.run / "openflow.sock")
+    config = load_config(file, ControllerConfig)
+    assert config.topology == paths.topology
+    assert config.openflow_socket == paths.run / "openflow.sock"
+    assert config.counters.parent == paths.raw
+    assert config.ready_file == paths.ready("controller")
+
+
+def test_each_portals_file_is_one_that_it_takes_and_covers_every_other_isp(
+    tmp_path: Path, paths: Paths
+) -> None:
+    plan = plans(tmp_path)[0]
+    for isp, host in plan.portal_hosts.items():
+        config = load_config(configuration.write_portal(plan, paths, host), PortalConfig)
+        assert config.isp == isp
+        assert config.listen == f"{host.ip}:80"
+        covered = {prefix for prefixes in config.pid_prefixes().values() for prefix in prefixes}
+        assert {other.prefix for other in plan.network.isps if other.name != isp} <= covered
+        assert {pop.prefix for pop in plan.network.pops if pop.isp == isp} <= covered
+
+
+def test_the_trackers_file_is_one_that_it_takes_and_names_policy_and_portals(
+    tmp_path: Path, paths: Paths
+) -> None:
+    change = ("[native, p4p]", "[native, {p4p: {gamma: 0.7}}]")
+    without = small_topology.TEXT.replace("asn: 30", "asn: 30\n    portal: false")
+    for plan in plans(tmp_path, change, topology=without):
+        config = load_config(configuration.write_tracker(plan, paths), TrackerConfig)
+        assert config.policy.name == plan.policy
+        assert config.policy.parameters == ({} if plan.policy == "native" else {"gamma": 0.7})
+        assert config.seed == plan.seed
+        assert config.listen == f"{plan.tracker_host.ip}:6969"
+        assert f"http://{config.listen}/announce" == configuration.announce_url(plan)
+        assert config.interval_s == 10
+        uris = {entry.isp: entry.uri for entry in config.portals}
+        assert uris["left"] == f"http://{plan.portal_hosts['left'].ip}:80/"
+        assert uris["right"] is None
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        "client: {connections: 2, unchoke_slots: 1, request_queue: 2}",
+        "client: {encryption: prefer, peer_exchange: true, dht: true, local_discovery: true}",
+    ],
+)
+def test_each_clients_file_is_one_that_it_takes(tmp_path: Path, paths: Paths, client: str) -> None:
+    plan = plans(tmp_path, ("timeout: 60 s", f"timeout: 60 s\n{client}"))[0]
+    for host in plan.network.hosts:
+        if host.role not in ("leecher", "seed"):
+            continue
+        payload = paths.memory / host.id
+        file = configuration.write_client(plan, paths, host, paths.memory / "x.torrent", payload)
+        config = load_config(file, ClientConfig)
+        assert (config.host, config.role) == (host.id, host.role)
+        assert config.listen == f"{host.ip}:6881"
+        assert config.payload_folder == payload
+        assert config.numwant == plan.experiment.tracker.numwant
+        spec = plan.experiment.client
+        for name in ("connections", "unchoke_slots", "request_queue", "peer_exchange", "dht", "encryption"):
+            assert getattr(config, name) == getattr(spec, name), name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "client: {connections: 1}",
+        "client: {request_queue: 1}",
+        "portals: {refresh: 0 s}",
+        "timeout: 0 s",
+    ],
+)
+def test_what_a_program_would_refuse_is_refused_before_anything_is_built(tmp_path: Path, words: str) -> None:
+    with pytest.raises(UserError, match=r"tiny\.yaml:14: "):
+        plans(tmp_path, ("timeout: 60 s", words))
+
+
+def test_announce_intervals_below_a_second_still_make_a_valid_file(tmp_path: Path, paths: Paths) -> None:
+    plan = plans(tmp_path, ("interval: 10 s", "interval: 100 ms"))[0]
+    config = load_config(configuration.write_tracker(plan, paths), TrackerConfig)
+    assert (config.interval_s, config.min_interval_s) == (1, 1)
