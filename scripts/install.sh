@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install what the testbed needs and this machine lacks: Debian packages (as root), then a virtual environment in
-# .venv on the system's Python, which sees Debian's Mininet. Quick when nothing is missing, and safe to run again at
-# any time, also twice at once. Beyond packages nothing of the machine is changed, and no service is started.
+# .venv on the system's Python, which sees Debian's Mininet and none of its other Python packages. Quick when
+# nothing is missing, and safe to run again at any time, also twice at once. Beyond packages nothing of the machine
+# is changed, and no service is started.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -124,7 +125,7 @@ check_python() {
 venv_may_stay() {
     [ ! -e "$unfinished" ] && [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 &&
         [ "$(readlink -f "$venv/bin/python")" = "$(readlink -f "$python")" ] &&
-        grep -qsi '^include-system-site-packages *= *true' "$venv/pyvenv.cfg" &&
+        grep -qsi '^include-system-site-packages *= *false' "$venv/pyvenv.cfg" &&
         { [ ! -e "$stamp" ] || [ "$(head -n 1 "$stamp")" = "$(place)" ]; }
 }
 
@@ -135,7 +136,7 @@ build_venv() {
         say "making .venv on $("$python" --version)"
         mkdir "$venv"
         touch "$unfinished"
-        "$python" -m venv --system-site-packages "$venv"
+        "$python" -m venv "$venv"
     fi
     touch "$unfinished"
     say "installing the pinned Python packages (some minutes the first time)"
@@ -143,8 +144,19 @@ build_venv() {
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --use-pep517 \
         -c constraints.txt -e '.[dev]') ||
         fail "pip could not install the Python packages (its reason is above); check the network, then run this again."
+    link_mininet
     wanted_stamp >"$stamp"
     rm -f "$unfinished"
+}
+
+# Mininet alone of the system's packages: others, such as Ubuntu's old pyOpenSSL, break the pinned ones.
+link_mininet() {
+    local mininet site
+    mininet=$("$python" -c 'import mininet, os; print(os.path.dirname(os.path.abspath(mininet.__file__)))')
+    site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    ln -sfn "$mininet" "$site/mininet"
+    "$venv/bin/python" -c 'import mininet.net' ||
+        fail ".venv cannot import Debian's mininet (see above): try sudo apt-get install --reinstall mininet."
 }
 
 main() {
