@@ -72,6 +72,7 @@ class Blueprint:
     engines: Engines
     cores: int
     congestion_control: str
+    ipv6: bool
 
     def namespace(self, name: str) -> str:
         """The network namespace of a host or of a switch group."""
@@ -133,7 +134,7 @@ class Blueprint:
         switches = set(self.switch_namespaces.values())
         for device in self.devices.values():
             if device.namespace in switches:
-                lines[device.namespace].append(f"link set dev {device.name} addrgenmode none up")
+                lines[device.namespace].append(f"link set dev {device.name} {self._up}")
         return _batches("ip", lines)
 
     def host_batches(self) -> tuple[Batch, ...]:
@@ -165,6 +166,11 @@ class Blueprint:
             for pop in self.network.pops
         }
 
+    @property
+    def _up(self) -> str:
+        """Up without an IPv6 address, whose announcements would go through the shaped links."""
+        return "addrgenmode none up" if self.ipv6 else "up"
+
     def _host_batch(self, host: Host) -> Batch:
         pop = self.network.pop_by_id[host.pop]
         uplink = self.network.link_by_id[host.link].direction(host.id)
@@ -175,7 +181,7 @@ class Blueprint:
             (
                 "link set dev lo up",
                 f"link set dev {device} address {host.mac} gso_max_segs {gso_segments(uplink.rate_bps)}",
-                f"link set dev {device} addrgenmode none up",
+                f"link set dev {device} {self._up}",
                 f"addr add {host.ip}/32 dev {device}",
                 f"neigh add {gateway} lladdr {pop.gateway_mac} dev {device} nud permanent",
                 f"route add {gateway} dev {device} scope link",

@@ -108,7 +108,8 @@ def mismatches(device: str, wanted: Shaping, rate_bps: int, qdiscs: Iterable[Map
     options = leaves[0].get("options", {})
     if wanted.delay_s:
         delay = options.get("delay", {}).get("delay", 0.0)
-        if abs(delay - wanted.delay_s) > 1e-6:
+        # The kernel reports ticks of 64 ns, and tc cuts them to whole microseconds.
+        if abs(delay - wanted.delay_s) > 2e-6:
             found.append(f"{device}: delay is {delay} s, wanted {wanted.delay_s}")
     elif options.get("limit") != wanted.queue_frames:
         found.append(f"{device}: queue is {options.get('limit')} frames, wanted {wanted.queue_frames}")

@@ -31,6 +31,8 @@ from testbed.errors import RunError
 from testbed.topology.model import Network
 
 _PING_S = 3
+# A kernel without IPv6 (boot option ipv6.disable=1) refuses every setting of it.
+_IPV6 = Path("/proc/net/if_inet6")
 _SWITCH_SEND_BYTES = 256 * 2**20
 _SWITCH_RECEIVE_BYTES = 4 * 2**20
 
@@ -64,7 +66,13 @@ class EmulatedNetwork(Mininet):
             build=False, host=LabHost, switch=LabSwitch, link=LabLink, intf=LabIntf, controller=None
         )
         self.blueprint = Blueprint(
-            journal.tag, network, ports, engines, os.cpu_count() or 1, congestion_control
+            journal.tag,
+            network,
+            ports,
+            engines,
+            cores=os.cpu_count() or 1,
+            congestion_control=congestion_control,
+            ipv6=_IPV6.exists(),
         )
         self.switch_pids: list[int] = []
         self.openflow_socket = journal.folder / "openflow.sock"

@@ -20,9 +20,11 @@ def network(tmp_path: Path) -> Network:
     return small_topology.network(tmp_path)
 
 
-def blueprint(network: Network, engines: Engines | None = None, cores: int = 4) -> Blueprint:
+def blueprint(
+    network: Network, engines: Engines | None = None, cores: int = 4, ipv6: bool = True
+) -> Blueprint:
     return Blueprint(
-        TAG, network, port_numbers(network), engines or Engines("netdev", "none"), cores, "cubic"
+        TAG, network, port_numbers(network), engines or Engines("netdev", "none"), cores, "cubic", ipv6
     )
 
 
@@ -82,6 +84,15 @@ def test_a_host_has_one_address_and_knows_its_gateway_without_asking(network: Ne
     assert f"neigh add {pop.gateway_ip} lladdr {pop.gateway_mac} dev eth0 nud permanent" in batch.lines
     assert f"route add default via {pop.gateway_ip} dev eth0 congctl cubic" in batch.lines
     assert f"link set dev eth0 address {host.mac} gso_max_segs 1" in batch.lines
+
+
+def test_interfaces_make_no_ipv6_addresses_and_a_kernel_without_ipv6_is_not_asked(network: Network) -> None:
+    for ipv6 in (True, False):
+        plan = blueprint(network, ipv6=ipv6)
+        lines = [line for batch in (*plan.host_batches(), *plan.switch_batches()) for line in batch.lines]
+        ups = [line for line in lines if line.endswith(" up") and " lo " not in line]
+        assert len(ups) == 2 * len(network.links)
+        assert all(("addrgenmode none" in line) is ipv6 for line in ups)
 
 
 def test_bridges_have_a_port_for_each_link_with_the_number_that_rules_name(network: Network) -> None:
