@@ -111,6 +111,11 @@ is_current() {
     [ -x "$venv/bin/testbed" ] && [ ! -e "$unfinished" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted_stamp)" ]
 }
 
+# Found, not imported: what it imports itself (distutils) may be missing outside .venv.
+mininet_folder() {
+    "$python" -c 'import importlib.util as u; s = u.find_spec("mininet"); print(*(s.submodule_search_locations if s else []))'
+}
+
 check_python() {
     local version
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -118,8 +123,8 @@ check_python() {
         3.10 | 3.11 | 3.12) ;;
         *) fail "$python is Python $version; the testbed runs on 3.10, 3.11 and 3.12 (Debian 12, Ubuntu 22.04, 24.04)." ;;
     esac
-    "$python" -c 'import mininet.net' 2>/dev/null ||
-        fail "$python cannot import Debian's mininet: try sudo apt-get install --reinstall mininet."
+    [ -n "$(mininet_folder)" ] ||
+        fail "$python does not find Debian's mininet: try sudo apt-get install --reinstall mininet."
 }
 
 venv_may_stay() {
@@ -151,10 +156,9 @@ build_venv() {
 
 # Mininet alone of the system's packages: others, such as Ubuntu's old pyOpenSSL, break the pinned ones.
 link_mininet() {
-    local mininet site
-    mininet=$("$python" -c 'import mininet, os; print(os.path.dirname(os.path.abspath(mininet.__file__)))')
+    local site
     site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    ln -sfn "$mininet" "$site/mininet"
+    ln -sfn "$(mininet_folder)" "$site/mininet"
     "$venv/bin/python" -c 'import mininet.net' ||
         fail ".venv cannot import Debian's mininet (see above): try sudo apt-get install --reinstall mininet."
 }

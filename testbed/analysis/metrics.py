@@ -29,6 +29,12 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
+RESIDUAL_LIMIT = 0.05
+"""A trial whose residual is above this is suspect: part of its traffic was not measured."""
+
+CORE_KINDS: tuple[LinkKind, ...] = ("internal", "interdomain")
+
+
 class Row(NamedTuple):
     """One value. The unit is that of `definitions.METRICS`, the tariff's currency where it bills."""
 
@@ -261,6 +267,26 @@ def residual_rows(measured: Measured) -> Iterator[Row]:
     for link in measured.links("interdomain"):
         both = list(directions_of(link, measured.codes))
         yield _row("residual", f"link:{link.id}", residual(counted[both], explained[both]))
+
+
+def accounting_doubts(measured: Measured, rows: Sequence[Row]) -> list[str]:
+    """Why the two sides of the accounting do not fit: what clients report and what switches counted."""
+    doubts = []
+    share = next(row.value for row in rows if (row.metric, row.scope) == ("residual", "all"))
+    if share > RESIDUAL_LIMIT:
+        doubts.append(
+            f"{share:.1%} of the bytes between ISPs are not explained by what clients report (limit "
+            f"{RESIDUAL_LIMIT:.0%})"
+        )
+    uncounted = [
+        link.id
+        for kind in CORE_KINDS
+        for link in measured.links(kind)
+        if not all(measured.counters.counted[code] for code in directions_of(link, measured.codes))
+    ]
+    if uncounted:
+        doubts.append(f"no switch counted {', '.join(uncounted)}")
+    return doubts
 
 
 def expected_bytes(measured: Measured) -> Float64:

@@ -10,7 +10,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from testbed.analysis.definitions import METRICS
 from testbed.analysis.details import TrialDetails, trial_details
 from testbed.analysis.load import Manifest, load_trial, read_manifest, trial_folders
-from testbed.analysis.metrics import Row, measure, trial_rows
+from testbed.analysis.metrics import Row, accounting_doubts, measure, trial_rows
 from testbed.analysis.statistics import Estimate, mean_interval, paired_difference
 from testbed.errors import Problem, UserError
 from testbed.trial.record import MANIFEST
@@ -183,13 +183,24 @@ def study(results_folder: Path, trials: Collection[str] | None = None) -> Study:
     """Read and measure the trials of a results folder, one after another. Errors are those of `analyze`."""
     chosen, left_out = _choose(results_folder, trials)
     details: list[TrialDetails] = []
+    manifests: list[Manifest] = []
     records: list[dict[str, Any]] = []
     for folder, manifest in chosen:
         measured = measure(load_trial(folder))
-        records.extend(_records(manifest, trial_rows(measured)))
-        details.append(trial_details(measured))
+        rows = trial_rows(measured)
+        judged = _judged(manifest, accounting_doubts(measured, rows))
+        manifests.append(judged)
+        records.extend(_records(judged, rows))
+        details.append(replace(trial_details(measured), manifest=judged))
     metrics = pa.Table.from_pylist(records, schema=METRICS_SCHEMA)
-    return Study(metrics, summarize([manifest for _, manifest in chosen], metrics), tuple(details), left_out)
+    return Study(metrics, summarize(manifests, metrics), tuple(details), left_out)
+
+
+def _judged(manifest: Manifest, doubts: Sequence[str]) -> Manifest:
+    """The manifest with what the analysis found to speak against the trial."""
+    if not doubts:
+        return manifest
+    return manifest.model_copy(update={"verdict": "suspect", "reasons": (*manifest.reasons, *doubts)})
 
 
 def summarize(manifests: Sequence[Manifest], metrics: pa.Table) -> Summary:

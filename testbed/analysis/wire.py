@@ -61,13 +61,15 @@ def lost_bytes(
     code of the switch that the direction leaves, -1 for a host, int64[directions]. `arrived` and `departed`
     are the packets that each switch received and sent, float64[switches]. Where a queue refuses a packet,
     Open vSwitch throws away what else it meant to send there in the same moment, so that a switch loses more
-    than its queues count: all of it is shared in proportion to the counts.
+    than its queues count: up to as many again are shared in proportion to the counts.
     """
     at_switch = switch_of >= 0
     counted = np.bincount(switch_of[at_switch], drops[at_switch], len(arrived))
     scale = np.divide(arrived - departed, counted, out=np.ones_like(counted), where=counted > 0)
     lost = drops.copy()
-    lost[at_switch] *= np.maximum(scale, 1.0)[switch_of[at_switch]]
+    # Batches average well under two packets, so a switch that loses more than its queues count once again
+    # loses them for another reason, and that stays in the residual.
+    lost[at_switch] *= np.clip(scale, 1.0, 2.0)[switch_of[at_switch]]
     result: Float64 = lost * segment
     return result
 

@@ -14,7 +14,7 @@ from testbed.errors import Problem, RunError, UserError
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False) -> None:
     """Show the runs on this machine: since when, by whom, and whether they live.
 
-    Example: sudo testbed status
+    Example: sudo .venv/bin/testbed status
     """
     from testbed.cli.machine import need_root
     from testbed.emulation.journal import processes_of, runs
@@ -44,7 +44,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
             f"(process {row['pid']})  {row['namespaces']} namespaces, {row['processes']} processes"
         )
     if any(row["state"] == "dead" for row in rows):
-        typer.echo("to remove what dead runs left: sudo testbed clean")
+        typer.echo("to remove what dead runs left: sudo .venv/bin/testbed clean")
 
 
 def clean(
@@ -52,7 +52,7 @@ def clean(
 ) -> None:
     """Remove every namespace, switch, interface, process and file of runs that died, and nothing else.
 
-    Example: sudo testbed clean
+    Example: sudo .venv/bin/testbed clean
     """
     from testbed.cli.machine import need_root
     from testbed.emulation.journal import remove_run, runs

@@ -34,7 +34,7 @@ def doctor(
     Kernel features are tried in a throwaway network namespace, which needs root; without root the doctor says
     what it could not try. Exit code 0 where experiments can run, 1 where they cannot.
 
-    Example: sudo testbed doctor --fix
+    Example: sudo .venv/bin/testbed doctor --fix
     """
     from testbed.emulation.capabilities import all_checks, fixes, probe
 
@@ -54,7 +54,8 @@ def _run_fixes(commands: tuple[Command, ...]) -> None:
     """Run the mending commands, their output on stderr; one that fails is shown by the second look."""
     if commands and os.geteuid() != 0:
         raise RunError(
-            "mending installs packages and loads modules, which needs root", mend="sudo testbed doctor --fix"
+            "mending installs packages and loads modules, which needs root",
+            mend="sudo .venv/bin/testbed doctor --fix",
         )
     if not commands:
         print("testbed: no command can mend more on this machine", file=sys.stderr)

@@ -29,12 +29,11 @@ def planned(experiment: Path) -> tuple[tuple[TrialPlan, ...], Engines]:
     from testbed.spec.experiment import load_experiment
     from testbed.trial.capacity import Machine, expected_load, too_much
     from testbed.trial.plan import plan_trials
-    from testbed.trial.runner import versions
+    from testbed.trial.runner import deciding_environment
 
     spec, document, topology, _ = load_experiment(experiment)
     engines = probe_engines()
-    environment = {**versions(), "datapath": engines.datapath, "delay": engines.delay}
-    trials = plan_trials(spec, document, topology, environment)
+    trials = plan_trials(spec, document, topology, deciding_environment(engines))
     machine = Machine(os.cpu_count() or 1, available_memory_bytes(), engines.datapath)
     load = expected_load(trials[0].network, trials[0].routes, spec.swarm.content.size, engines.datapath)
     problems = too_much(load, machine, document)

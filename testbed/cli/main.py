@@ -19,6 +19,14 @@ from testbed.errors import RunError, UserError
 
 EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
+# What a user can mend of what the system refuses; anything else is a bug and shows its traceback.
+_MENDS = {
+    errno.ENOSPC: "the disk is full: make room, then go on",
+    errno.EDQUOT: "the disk quota is used up: make room, then go on",
+    errno.EACCES: "use sudo, or write elsewhere (--results DIR); root may have made these files",
+    errno.EROFS: "write elsewhere: --results DIR",
+}
+
 app = typer.Typer(
     name="testbed",
     no_args_is_help=True,
@@ -55,7 +63,7 @@ def options(
 ) -> None:
     """A laboratory for P2P and ISP cooperation on one Linux machine.
 
-    Start with `testbed doctor`, then `sudo testbed run experiments/quickstart.yaml`.
+    Start with `sudo .venv/bin/testbed doctor`, then `sudo .venv/bin/testbed run experiments/quickstart.yaml`.
     """
 
 
@@ -69,9 +77,10 @@ def run() -> None:
     except RunError as error:
         _leave(error, EXIT_FAILED, debug=debug)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        mend = _MENDS.get(error.errno or 0)
+        if mend is None:
             raise
-        _leave(RunError(f"the disk is full: {error}", mend="make room, then go on"), EXIT_FAILED, debug=debug)
+        _leave(RunError(str(error), mend=mend), EXIT_FAILED, debug=debug)
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as ending:

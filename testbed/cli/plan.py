@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +41,11 @@ def plan(
         "longest_s": len(trials) * first.experiment.timeout,
         "addresses": {host.id: host.ip for host in network.hosts},
     }
+    if os.geteuid() != 0:
+        print(
+            "testbed: without root the kernel's features are unknown; this plan is for one without any",
+            file=sys.stderr,
+        )
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+DEFAULT_RESULTS = Path("results")
+
 if TYPE_CHECKING:
     from testbed.trial.plan import TrialPlan
 
@@ -20,7 +22,7 @@ def run(
     experiment: Annotated[Path, typer.Argument(help="The experiment's YAML file.")],
     results: Annotated[
         Path, typer.Option("--results", help="Where result folders go.", file_okay=False)
-    ] = Path("results"),
+    ] = DEFAULT_RESULTS,
     again: Annotated[bool, typer.Option("--again", help="Run finished trials once more.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -29,7 +31,7 @@ def run(
     Finished trials are kept, so the same command goes on after an interruption. Ctrl-C stops at once and
     removes everything that was built.
 
-    Example: sudo testbed run experiments/quickstart.yaml
+    Example: sudo .venv/bin/testbed run experiments/quickstart.yaml
     """
     from testbed.cli.machine import need_root, planned
     from testbed.cli.progress import Display
@@ -47,19 +49,20 @@ def run(
             run_missing(trials, folder, engines, display.show, again)
         except KeyboardInterrupt:
             display.close()
-            _say_what_was_kept(trials, folder, experiment)
+            _say_what_was_kept(trials, folder, experiment, results)
             raise
     present(folder, [trial.id for trial in trials], as_json)
 
 
-def _say_what_was_kept(trials: tuple[TrialPlan, ...], folder: Path, experiment: Path) -> None:
+def _say_what_was_kept(trials: tuple[TrialPlan, ...], folder: Path, experiment: Path, results: Path) -> None:
     from testbed.trial.matrix import is_whole
     from testbed.trial.runner import UNFINISHED
 
     kept = sum(is_whole(folder, trial.id) for trial in trials)
+    elsewhere = "" if results == DEFAULT_RESULTS else f" --results {results}"
     print(
         f"Interrupted; everything that was built is removed. Kept: {kept} of {len(trials)} trials in {folder}"
-        f" (and what the interrupted one had measured, in {folder / UNFINISHED}).\n"
-        f"To go on: testbed run {experiment}",
+        f" (and the logs of the interrupted one, with what it had measured, in {folder / UNFINISHED}).\n"
+        f"To go on: sudo .venv/bin/testbed run {experiment}{elsewhere}",
         file=sys.stderr,
     )

@@ -13,7 +13,9 @@ def shell(
 ) -> None:
     """Build the network of an experiment and hand over Mininet's own CLI; leaving it removes everything.
 
-    Example: sudo testbed shell experiments/quickstart.yaml, then: dslnet.paris.leecher1 ping -c3 10.1.1.2
+    Example: sudo .venv/bin/testbed shell experiments/quickstart.yaml
+
+    Then, at its prompt: dslnet.paris.leecher1 ping -c3 10.1.1.2
     """
     import tempfile
 

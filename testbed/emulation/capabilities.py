@@ -53,7 +53,7 @@ class Result:
     def mend(self) -> str:
         """What a person can do about it, empty where all is well."""
         if self.state == "unknown":
-            return "to try it: sudo testbed doctor"
+            return "to try it: sudo .venv/bin/testbed doctor"
         return "" if self.state == "ok" else self.check.mend
 
     def to_json(self) -> dict[str, Any]:

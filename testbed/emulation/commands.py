@@ -51,12 +51,16 @@ def query_text(
 
 
 def _apply_one(batch: Batch) -> None:
-    arguments = [batch.program, *_inside(batch.namespace), "-batch", "-"]
+    arguments = [*WITH_PARENT, batch.program, *_inside(batch.namespace), "-batch", "-"]
     text = "".join(f"{line}\n" for line in batch.lines)
     done = subprocess.run(arguments, input=text, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         line = _failed_line(done.stderr, batch.lines)
         raise RunError(f"{batch.program} {line} in {batch.namespace or 'the machine'}: {done.stderr.strip()}")
+
+
+# Should the run's own process be killed, its commands go too: nobody would find what they still make.
+WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def _inside(namespace: str) -> list[str]:

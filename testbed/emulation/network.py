@@ -20,7 +20,7 @@ from mininet.net import Mininet
 
 from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, Device, PortNumbers, SwitchGroup
 from testbed.emulation.capabilities import Engines
-from testbed.emulation.commands import apply, query_json, query_text
+from testbed.emulation.commands import WITH_PARENT, apply, query_json, query_text
 from testbed.emulation.journal import NAMESPACES, Journal
 from testbed.emulation.links import mismatches, rates_in
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
@@ -217,7 +217,9 @@ def _make_namespaces(journal: Journal, plan: Blueprint) -> None:
     for name in plan.namespaces:
         journal.namespace(name)
     lines = "".join(f"netns add {name}\n" for name in plan.namespaces)
-    done = subprocess.run(["ip", "-batch", "-"], input=lines, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [*WITH_PARENT, "ip", "-batch", "-"], input=lines, text=True, capture_output=True, check=False
+    )
     if done.returncode != 0:
         raise RunError(f"network namespaces can't be made: {done.stderr.strip()}", mend="testbed doctor")
 

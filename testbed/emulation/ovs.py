@@ -91,7 +91,7 @@ class OpenVSwitch:
         environment = {name: str(self.folder) for name in ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR")}
         supervisor.start(
             f"ovsdb-server {self.name}",
-            ["ovsdb-server", str(database), f"--remote=p{self._database}", "-vconsole:warn"],
+            ["ovsdb-server", str(database), f"--remote=p{self._database}", "-vsyslog:off", "-vconsole:warn"],
             namespace=self.namespace,
             log=self.logs / f"ovsdb-server.{self.name}.log",
             environment=environment,
@@ -111,7 +111,7 @@ class OpenVSwitch:
         )
         daemon = supervisor.start(
             f"ovs-vswitchd {self.name}",
-            ["ovs-vswitchd", self._database, "-vconsole:warn"],
+            ["ovs-vswitchd", self._database, "-vsyslog:off", "-vconsole:warn"],
             namespace=self.namespace,
             log=self.logs / f"ovs-vswitchd.{self.name}.log",
             environment=environment,

@@ -141,7 +141,7 @@ class NeighbourBytes:
         for peer in peers:
             key, now = tuple(peer.ip), (peer.total_download, peer.total_upload)
             before = self._connections.get(key, (0, 0))
-            if now < before:  # the same ports again: a new connection
+            if now[0] < before[0] or now[1] < before[1]:  # the same ports again: a new connection
                 self._ended[key[0]] = _add(self._ended.get(key[0], (0, 0)), before)
             self._connections[key] = now
 

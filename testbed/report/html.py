@@ -113,7 +113,7 @@ def render_page(result: Study) -> str:
         trials=result.trials,
         events=[(trial.manifest, _events(trial)) for trial in result.trials],
         most_events=MOST_EVENTS,
-        command=f"sudo testbed run {_spec_file(result.trials[0])}",
+        command=f"sudo .venv/bin/testbed run {_spec_file(result.trials[0])}",
         metrics=list(METRICS.values()),
     )
 

@@ -110,6 +110,21 @@ class ExperimentSpec(Spec):
     congestion_control: Literal["cubic", "reno", "bbr"] = "cubic"
     timeout: Duration = Field(default=300.0, gt=0)
 
+    @field_validator("policies")
+    @classmethod
+    def _one_name_each(cls, value: list[str | dict[str, dict[str, Any]]]) -> list[Any]:
+        for item in value:
+            if isinstance(item, dict) and len(item) != 1:
+                raise PydanticCustomError(
+                    "policy",
+                    "an entry names {given} policies",
+                    {
+                        "given": len(item),
+                        "allowed": "a name, or one name with its parameters: {p4p: {gamma: 0.7}}",
+                    },
+                )
+        return value
+
     @property
     def policy_parameters(self) -> Mapping[str, Mapping[str, Any]]:
         """Policy name -> parameters, in the order of the file."""

@@ -58,7 +58,7 @@ class TariffSpec(Spec):
     """What the customer pays: `price` per Mbit/s and month of the 95th percentile, or per month if flat."""
 
     kind: Literal["percentile-95", "flat", "none"] = "percentile-95"
-    price: float = Field(ge=0)
+    price: float = Field(ge=0, allow_inf_nan=False)
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -41,7 +42,10 @@ def _parse(text: Any, units: Mapping[str, float], example: str) -> float:
         raise PydanticCustomError("missing_unit", "{given} has no unit", context)
     if unit not in units:
         raise PydanticCustomError("unknown_unit", "'{given}' has an unknown unit", context)
-    return float(number) * units[unit]
+    value = float(number) * units[unit]
+    if not isfinite(value):
+        raise PydanticCustomError("quantity", "'{given}' is too large", context)
+    return value
 
 
 def parse_rate(text: Any) -> int:

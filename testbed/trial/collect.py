@@ -86,6 +86,7 @@ def peer_rows(raw: Path, network: Network, client: str, start_ns: int) -> Iterat
             key: written[key] - start_ns if written.get(key) is not None else None
             for key in ("joined_ns", "first_byte_ns", "completed_ns", "left_ns")
         }
+        errors = "; ".join(written.get("errors", [])) or None
         counts = {key: written.get(key) for key in ("bytes_down", "bytes_up", "bytes_wasted", "hash_ok")}
         yield {
             "host": host.id,
@@ -96,6 +97,7 @@ def peer_rows(raw: Path, network: Network, client: str, start_ns: int) -> Iterat
             "access": host.access,
             **times,
             **counts,
+            "errors": errors,
         }
 
 

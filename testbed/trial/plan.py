@@ -112,7 +112,7 @@ def _compile(spec: ExperimentSpec, document: Document, topology: TopologySpec) -
         return compile_network(topology, list(_host_requests(spec, topology)))
     except UserError as error:
         where = document.where(("swarm", "leechers"))
-        raise UserError([replace(problem, where=where) for problem in error.problems]) from None
+        raise UserError([replace(p, where=p.where or where) for p in error.problems]) from None
 
 
 def _host_requests(spec: ExperimentSpec, topology: TopologySpec) -> Iterator[HostRequest]:

@@ -51,6 +51,7 @@ TABLES: Mapping[str, pa.Schema] = {
             ("bytes_up", pa.int64()),
             ("bytes_wasted", pa.int64()),
             ("hash_ok", pa.bool_()),
+            ("errors", pa.string()),
         ]
     ),
     # One row for each neighbour that a peer exchanged payload with, wasted bytes included, as it counts them.

@@ -7,6 +7,7 @@ running.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import platform
@@ -22,12 +23,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import mininet.net
+
 import testbed
 from testbed.controller.rules import port_numbers
 from testbed.emulation import fidelity
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
 from testbed.emulation.network import EmulatedNetwork
+from testbed.emulation.probes import program
 from testbed.emulation.processes import Process, Supervisor
 from testbed.errors import RunError, TestbedError
 from testbed.peers.content import Content, make_content
@@ -72,8 +76,11 @@ def run_trial(plan: TrialPlan, results: Path, engines: Engines, emit: Emit) -> T
         manifest = lab.write_manifest()
     final = results / plan.id
     shutil.rmtree(folder / "raw")
-    shutil.rmtree(final, ignore_errors=True)
+    replaced = results / UNFINISHED / f"{plan.id}.replaced"
+    if final.exists():
+        os.replace(final, replaced)
     os.replace(folder, final)
+    shutil.rmtree(replaced, ignore_errors=True)
     return TrialResult(final, manifest["verdict"], tuple(manifest["reasons"]))
 
 
@@ -84,6 +91,7 @@ class _Measured:
     queues: list[tuple[int, Queues]] = field(default_factory=list)
     samples: list[fidelity.Sample] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
     active_ns: tuple[int, int] = (0, 0)
     timings_s: dict[str, float] = field(default_factory=dict)
     recorded: bool = False
@@ -156,6 +164,7 @@ class Laboratory:
         """Let the peers come, download and leave."""
         plan, measured = self.plan, self._measured
         self._emit(Event("step", f"downloading: {len(plan.leechers)} leechers"))
+        begun = time.monotonic()
         content = self._make_content()
         server = self.supervisor.fork_server(_CLIENT_MODULE, self.paths.logs / "fork-server.log")
         probe = fidelity.Probe(self.net.switch_pids)
@@ -174,10 +183,12 @@ class Laboratory:
             )
         finally:
             probe.close()
-        first = min(arrival.start_s for arrival in plan.arrivals if "leecher" in arrival.host)
+        leechers = {host.id for host in plan.leechers}
+        first = min(arrival.start_s for arrival in plan.arrivals if arrival.host in leechers)
         measured.active_ns = (round(first * 1e9), self._now_ns())
         self._events.write("swarm_ended", unfinished=len(measured.unfinished))
-        swarm.leave()
+        measured.killed = [process.name for process in swarm.leave()]
+        measured.timings_s["swarm"] = round(time.monotonic() - begun, 3)
 
     def wait_for_last_counters(self) -> None:
         """Wait until each switch has been polled after the last packet."""
@@ -186,7 +197,7 @@ class Laboratory:
         while time.monotonic() < deadline:
             polled = self._ask(self.paths.controller_socket, "/counters", "controller")
             if len(polled) == len(self.plan.network.pops) and all(
-                pop["monotonic_ns"] > silent_ns for pop in polled.values()
+                pop.get("monotonic_ns", 0) > silent_ns for pop in polled.values()
             ):
                 break
             self._watch_processes(0.1)
@@ -307,7 +318,7 @@ class Laboratory:
     def _ask(self, socket: Path, resource: str, name: str) -> Any:
         try:
             return get_json(socket, resource)
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self._watch_processes(0.2)
             raise RunError(f"the {name} does not answer: {error}") from None
 
@@ -344,10 +355,16 @@ class Laboratory:
         self._emit(Event("progress", "", {"progress": progress}))
 
     def _doubts(self) -> list[str]:
-        return doubts(
+        stuck = [
+            f"{name} did not stop when asked, and its record may lack its end"
+            for name in self._measured.killed
+        ]
+        return stuck + doubts(
             self.plan.network,
             record.read_table(self._folder, "links"),
             record.read_table(self._folder, "peers"),
+            record.read_table(self._folder, "transfers"),
+            self.plan.experiment.swarm.content.size,
             self._measured.unfinished,
             self.plan.experiment.timeout,
             self._measured.active_ns,
@@ -375,12 +392,26 @@ def notes(engines: Engines) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what takes part in a trial."""
-    packages = ("libtorrent", "ryu", "numba", "pyarrow")
+    """The versions of the programs and libraries that take part in a trial."""
+    packages = ("libtorrent", "ryu", "eventlet", "aiohttp", "numpy", "numba", "pyarrow", "pydantic", "Jinja2")
     return {
         "testbed": testbed.__version__,
         "python": platform.python_version(),
+        "mininet": mininet.net.VERSION,
+        "openvswitch": program("ovs-vswitchd", "--version")().found,
+        "iproute2": program("tc", "-V")().found,
         **{name: metadata.version(name) for name in packages},
+    }
+
+
+def deciding_environment(engines: Engines) -> dict[str, str]:
+    """What of the machine decides a trial's outcome, and so is part of its id."""
+    found = versions()
+    return {
+        **{name: found[name] for name in ("testbed", "libtorrent", "ryu", "openvswitch")},
+        "kernel": platform.release(),
+        "datapath": engines.datapath,
+        "delay": engines.delay,
     }
 
 

@@ -72,9 +72,9 @@ class Swarm:
             inbox.close()
             self.progress_socket.unlink(missing_ok=True)
 
-    def leave(self) -> None:
-        """Stop all peers; each writes its record and tells the tracker."""
-        self.supervisor.stop(self._processes, grace_s=_LEAVE_GRACE_S)
+    def leave(self) -> list[Process]:
+        """Stop all peers; each writes its record and tells the tracker. Returns those that were killed."""
+        return self.supervisor.stop(self._processes, grace_s=_LEAVE_GRACE_S)
 
     def _loop(
         self,

@@ -28,6 +28,8 @@ def doubts(
     network: Network,
     links: pa.Table,
     peers: pa.Table,
+    transfers: pa.Table,
+    content_bytes: int,
     unfinished: Sequence[str],
     timeout_s: float,
     active_ns: tuple[int, int],
@@ -36,6 +38,7 @@ def doubts(
     return [
         *_unfinished(unfinished, network, timeout_s),
         *_corrupt(peers),
+        *_incomplete_records(peers, transfers, content_bytes),
         *_lossy_switches(network, links),
         *_fast_links(network, links, active_ns),
     ]
@@ -54,6 +57,25 @@ def _corrupt(peers: pa.Table) -> Iterator[str]:
     corrupt = [row["host"] for row in peers.to_pylist() if row["hash_ok"] is False]
     if corrupt:
         yield f"downloads with a wrong hash: {_some(corrupt)}"
+
+
+def _incomplete_records(peers: pa.Table, transfers: pa.Table, content_bytes: int) -> Iterator[str]:
+    """Peers whose record has no end, and finished leechers whose logged blocks are not the whole content."""
+    rows = peers.to_pylist()
+    endless = [row["host"] for row in rows if row["left_ns"] is None]
+    if endless:
+        yield f"no complete record of {_some(endless)}"
+    blocks = transfers.select(["dst", "piece", "block", "bytes"]).group_by(["dst", "piece", "block"])
+    logged: dict[str, int] = defaultdict(int)
+    for row in blocks.aggregate([("bytes", "max")]).to_pylist():
+        logged[row["dst"]] += row["bytes_max"]
+    partial = [
+        row["host"]
+        for row in rows
+        if row["completed_ns"] is not None and logged[row["host"]] != content_bytes
+    ]
+    if partial:
+        yield f"the block log of {_some(partial)} is not the whole content"
 
 
 def _lossy_switches(network: Network, links: pa.Table) -> Iterator[str]:

@@ -183,7 +183,7 @@ def test_ctrl_c_ends_clean_and_the_same_command_goes_on(tmp_path: Path) -> None:
         said = command.said()
     assert traces.of_run(tag) == []
     assert f"Kept: 0 of 1 trials in {tmp_path}/results/{NAME}" in said
-    assert "To go on: testbed run" in said
+    assert "To go on: sudo .venv/bin/testbed run" in said
     assert said.endswith("testbed: stopped by Ctrl-C\n")
     assert "Traceback" not in said
     assert whole_trials(tmp_path) == []

@@ -109,7 +109,9 @@ def _definition(name: str) -> _Definition:
     try:
         module = importlib.import_module(module_name)
         pick = getattr(module, function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+        if not callable(pick):
+            raise TypeError(f"{function_name} is no function")
+    except Exception as error:  # a user's module may fail in any way
         raise UserError(
             Problem(
                 what=f"policy '{name}' cannot be loaded: {error}",

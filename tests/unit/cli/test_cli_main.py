@@ -34,8 +34,8 @@ RUN_ERROR = "from testbed.errors import RunError; raise RunError('the tracker di
         (
             "import errno; raise OSError(errno.ENOSPC, 'No space left on device', 'a/b')",
             1,
-            "testbed: the disk is full: [Errno 28] No space left on device: 'a/b'\n"
-            "  to mend it: make room, then go on\n",
+            "testbed: [Errno 28] No space left on device: 'a/b'\n"
+            "  to mend it: the disk is full: make room, then go on\n",
         ),
         ("raise KeyboardInterrupt", 130, "testbed: stopped by Ctrl-C\n"),
     ],

@@ -13,6 +13,7 @@ from testbed.trial.verdict import doubts
 
 SECOND = 10**9
 BORDER = "left.one--carrier.hub"
+LEECHER = "left.one.leecher1"
 
 
 @pytest.fixture
@@ -25,16 +26,26 @@ def links(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist([{**base, **row} for row in rows], schema=record.TABLES["links"])
 
 
-def peers(hash_ok: bool | None) -> pa.Table:
+def peers(hash_ok: bool | None, completed_ns: int | None = None) -> pa.Table:
     return pa.Table.from_pylist(
-        [{"host": "left.one.leecher1", "hash_ok": hash_ok}], schema=record.TABLES["peers"]
+        [{"host": LEECHER, "hash_ok": hash_ok, "left_ns": SECOND, "completed_ns": completed_ns}],
+        schema=record.TABLES["peers"],
     )
+
+
+def blocks(*sizes: int) -> pa.Table:
+    """Blocks of one piece that the leecher kept, in order."""
+    rows = [
+        {"t_ns": 0, "src": "s", "dst": LEECHER, "bytes": size, "piece": 0, "block": number}
+        for number, size in enumerate(sizes)
+    ]
+    return pa.Table.from_pylist(rows, schema=record.TABLES["transfers"])
 
 
 def found(
     network: Network, *rows: dict[str, Any], unfinished: tuple[str, ...] = (), hash_ok: bool | None = True
 ) -> list[str]:
-    return doubts(network, links(*rows), peers(hash_ok), unfinished, 60.0, (0, 10 * SECOND))
+    return doubts(network, links(*rows), peers(hash_ok), blocks(), 100, unfinished, 60.0, (0, 10 * SECOND))
 
 
 def test_nothing_speaks_against_a_trial_whose_switches_send_what_they_receive(network: Network) -> None:
@@ -76,3 +87,19 @@ def test_leechers_that_were_not_done_are_counted_and_named(network: Network) -> 
 def test_a_download_with_a_wrong_hash_is_named(network: Network) -> None:
     assert found(network, hash_ok=False) == ["downloads with a wrong hash: left.one.leecher1"]
     assert found(network, hash_ok=None) == []
+
+
+def test_a_finished_leecher_whose_block_log_is_not_the_whole_content_is_named(network: Network) -> None:
+    def reasons(log: pa.Table) -> list[str]:
+        return doubts(network, links(), peers(True, SECOND), log, 100, (), 60.0, (0, 10 * SECOND))
+
+    assert reasons(blocks(60, 40)) == []
+    assert reasons(blocks(60)) == [f"the block log of {LEECHER} is not the whole content"]
+    twice = pa.concat_tables([blocks(60), blocks(60)])
+    assert reasons(twice) == [f"the block log of {LEECHER} is not the whole content"]
+
+
+def test_a_peer_that_left_no_complete_record_is_named(network: Network) -> None:
+    gone = pa.Table.from_pylist([{"host": LEECHER}], schema=record.TABLES["peers"])
+    found = doubts(network, links(), gone, blocks(), 100, (), 60.0, (0, 10 * SECOND))
+    assert found == [f"no complete record of {LEECHER}"]
