@@ -1,7 +1,7 @@
 # The commands of this project; `make help` lists them. Each installs what it needs first (scripts/install.sh).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install trial test unit lint bench clean distclean
+.PHONY: help install trial test unit lint clean distclean
 
 BIN := .venv/bin
 
@@ -33,9 +33,6 @@ unit: install ## Run the tests that need no root
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 lint: install ## Check the style and types
 	$(call owned,$(LINT))
-
-bench: install ## Run every benchmark; some need root
-	$(call owned,for file in benchmarks/*.py; do [ ! -e "$$file" ] || $(BIN)/python "$$file" || exit 1; done)
 
 clean: ## Remove what crashed runs left on this machine, and nothing else (needs root)
 	$(call need_root,clean)

@@ -20,6 +20,7 @@ def plan(
     Example: testbed plan experiments/quickstart.yaml
     """
     from testbed.cli.machine import planned
+    from testbed.emulation.fidelity import available_memory_bytes
     from testbed.trial.capacity import expected_load
 
     trials, engines = planned(experiment)
@@ -55,6 +56,7 @@ def plan(
     typer.echo(
         f"{facts['isps']} ISPs, {facts['switches']} switches, {facts['hosts']} hosts, {facts['links']} links,"
         f" {load.peers} peers\n"
-        f"needs about {load.cores:.1f} cores and {load.memory_bytes / 2**30:.1f} GiB; "
+        f"needs about {load.cores:.1f} of {os.cpu_count()} cores and {load.memory_bytes / 2**30:.1f} of "
+        f"{available_memory_bytes() / 2**30:.1f} GiB free; "
         f"datapath {engines.datapath}, delay {engines.delay}"
     )

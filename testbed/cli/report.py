@@ -42,4 +42,6 @@ def present(results: Path, trials: Collection[str] | None, as_json: bool) -> Non
         typer.echo(json.dumps(result.summary.to_json(), indent=1))
     else:
         Console().print(render_terminal(result.summary))
+        for note in dict.fromkeys(note for trial in result.trials for note in trial.manifest.notes):
+            print(note)
     print(f"Report: {page.resolve()}", file=sys.stderr if as_json else sys.stdout)

@@ -9,6 +9,7 @@ a tmpfs, so a reboot leaves nothing to clean.
 from __future__ import annotations
 
 import fcntl
+import getpass
 import json
 import os
 import secrets
@@ -77,7 +78,7 @@ class Journal:
                     "experiment": experiment,
                     "pid": os.getpid(),
                     "started_s": time.time(),
-                    "user": os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid()),
+                    "user": os.environ.get("SUDO_USER") or getpass.getuser(),
                 }
             )
         return journal

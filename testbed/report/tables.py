@@ -119,9 +119,12 @@ def losers(summary: Summary) -> list[str]:
 
 def render_terminal(summary: Summary) -> RenderableType:
     """The answer, the verdicts and both tables, for a Rich console."""
-    bad = [f"suspect: {trial.policy}, repeat {trial.repeat + 1}" for trial in summary.suspect]
+    bad = [
+        f"suspect: {trial.policy}, repeat {trial.repeat + 1}: {'; '.join(trial.reasons)}"
+        for trial in summary.suspect
+    ]
     verdict = (
-        Text("; ".join(bad), "bold red") if bad else Text(f"{len(summary.trials)} trials, all valid", "green")
+        Text("\n".join(bad), "bold red") if bad else Text(f"{len(summary.trials)} trials, all valid", "green")
     )
     return Group(
         Text(" ".join(answer(summary)), "bold"),

@@ -9,15 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testbed.emulation.capabilities import Engines
-from testbed.errors import RunError
+from testbed.errors import Problem, RunError, UserError
 from testbed.trial import record
 from testbed.trial.events import Emit, Event
 from testbed.trial.plan import TrialPlan
-from testbed.trial.runner import run_trial
+from testbed.trial.runner import UNFINISHED, run_trial
 
 
 def is_whole(results: Path, trial: str) -> bool:
@@ -40,13 +40,19 @@ def run_missing(
                 continue
             emit(Event("trial", name))
             result = run_trial(plan, results, engines, emit)
+            with suppress(OSError):  # it stays where it still holds another trial's
+                (results / UNFINISHED).rmdir()
             emit(Event("finished", f"{result.verdict}", {"reasons": result.reasons}))
 
 
 @contextmanager
 def _locked(results: Path) -> Iterator[None]:
     """Hold the results folder for this process. Raises RunError where another one has it."""
-    results.mkdir(parents=True, exist_ok=True)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"results can't be written there: {error.strerror}"
+        raise UserError(Problem(what, where=str(results), mend="--results DIR")) from None
     with (results / ".lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

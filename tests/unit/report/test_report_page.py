@@ -135,7 +135,7 @@ def test_a_suspect_trial_is_said_at_the_top_with_its_reason(tmp_path):
         manifest={"verdict": "suspect", "reasons": ["the processor was busy 97 % of the time"]},
     )
     words = " ".join(Page(write_report(folder).read_text("utf-8")).text)
-    reason = "cannot be trusted: the processor was busy 97 % of the time"
+    reason = "the processor was busy 97 % of the time"
     assert reason in words
     assert words.index(reason) < words.index("Policies")
     assert "Verdict: suspect" in words

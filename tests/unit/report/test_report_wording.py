@@ -103,7 +103,7 @@ def test_the_answer_says_that_one_repeat_leaves_chance():
 
 def test_a_suspect_trial_comes_before_the_numbers():
     first = answer(summary(once(-0.4), once(-0.3), suspect=True))[0]
-    assert first == ("This result cannot be trusted: the processor was busy (2 of 2 trials are suspect).")
+    assert first == ("This result cannot be trusted: 2 of 2 trials are suspect.")
 
 
 def test_leechers_that_did_not_finish_are_said():
