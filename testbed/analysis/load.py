@@ -21,9 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from testbed.errors import Problem, RunError, UserError
 from testbed.topology.model import Network
 from testbed.topology.routing import Routes
-from testbed.trial.record import EVENTS, MANIFEST, TOPOLOGY, read_table, table_path
+from testbed.trial.record import EVENTS, MANIFEST, TOPOLOGY, UNFINISHED, read_table, table_path
 
-UNFINISHED = "unfinished"  # the subfolder of a results folder where trials live until they are whole
 ROWS_PER_BATCH = 1 << 20
 
 Int64 = npt.NDArray[np.int64]

@@ -56,7 +56,7 @@ def run(
 
 def _say_what_was_kept(trials: tuple[TrialPlan, ...], folder: Path, experiment: Path, results: Path) -> None:
     from testbed.trial.matrix import is_whole
-    from testbed.trial.runner import UNFINISHED
+    from testbed.trial.record import UNFINISHED
 
     kept = sum(is_whole(folder, trial.id) for trial in trials)
     elsewhere = "" if results == DEFAULT_RESULTS else f" --results {results}"

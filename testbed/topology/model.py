@@ -6,7 +6,6 @@ A `Network` is complete and frozen: addresses are given, routes are computed els
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -167,6 +166,3 @@ class Network:
             links=tuple(link(item) for item in data["links"]),
             hosts=tuple(Host(**item) for item in data["hosts"]),
         )
-
-    def dumps(self) -> str:
-        return json.dumps(self.to_json(), indent=1)

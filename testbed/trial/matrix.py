@@ -17,7 +17,7 @@ from testbed.errors import Problem, RunError, UserError
 from testbed.trial import record
 from testbed.trial.events import Emit, Event
 from testbed.trial.plan import TrialPlan
-from testbed.trial.runner import UNFINISHED, run_trial
+from testbed.trial.runner import run_trial
 
 
 def is_whole(results: Path, trial: str) -> bool:
@@ -41,7 +41,7 @@ def run_missing(
             emit(Event("trial", name))
             result = run_trial(plan, results, engines, emit)
             with suppress(OSError):  # it stays where it still holds another trial's
-                (results / UNFINISHED).rmdir()
+                (results / record.UNFINISHED).rmdir()
             emit(Event("finished", f"{result.verdict}", {"reasons": result.reasons}))
 
 

@@ -19,6 +19,8 @@ TOPOLOGY = "topology.json"
 EVENTS = "events.jsonl"
 CONFIG = "config"
 LOGS = "logs"
+UNFINISHED = "unfinished"
+"""The subfolder of a results folder where trials live until they are whole."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 

@@ -44,7 +44,6 @@ from testbed.trial.swarm import PeerStart, Swarm
 from testbed.trial.unix_http import get_json
 from testbed.trial.verdict import doubts
 
-UNFINISHED = "unfinished"
 _READY_S = 20.0
 _COUNTERS_S = 5.0
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
@@ -62,7 +61,7 @@ class TrialResult:
 
 def run_trial(plan: TrialPlan, results: Path, engines: Engines, emit: Emit) -> TrialResult:
     """Run one trial. Raises RunError where something fails or dies; what was measured until then is kept."""
-    folder = results / UNFINISHED / plan.id
+    folder = results / record.UNFINISHED / plan.id
     shutil.rmtree(folder, ignore_errors=True)
     with Laboratory(plan, folder, engines, emit) as lab:
         lab.build_network()
@@ -76,7 +75,7 @@ def run_trial(plan: TrialPlan, results: Path, engines: Engines, emit: Emit) -> T
         manifest = lab.write_manifest()
     final = results / plan.id
     shutil.rmtree(folder / "raw")
-    replaced = results / UNFINISHED / f"{plan.id}.replaced"
+    replaced = results / record.UNFINISHED / f"{plan.id}.replaced"
     if final.exists():
         os.replace(final, replaced)
     os.replace(folder, final)
