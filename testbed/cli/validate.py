@@ -2,49 +2,137 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from testbed.errors import Problem, UserError
 
+if TYPE_CHECKING:
+    from testbed.spec.loading import Document
+    from testbed.spec.topology import TopologySpec
+    from testbed.topology.model import Network
+
+_MOST_WARNINGS = 20
+
 
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Topology and experiment files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Check files: every error with its line, what is wrong, and what is allowed.
 
-    A file with the key `swarm` is an experiment, any other a topology.
+    A file with the key `swarm` is an experiment, any other a topology. Warnings point at what is allowed and
+    looks like a mistake; they do not change the exit code.
 
     Example: testbed validate topologies/*.yaml experiments/*.yaml
     """
     problems: list[Problem] = []
+    reports: list[dict[str, Any]] = []
     for path in files:
         try:
-            typer.echo(f"{path}: {_check(path)}")
+            report = {"file": str(path), **_report(path)}
         except UserError as error:
             problems.extend(error.problems)
+            report = {"file": str(path), "errors": [asdict(problem) for problem in error.problems]}
+        reports.append(report)
+        if not as_json:
+            _show(report)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(reports, indent=2))
     if problems:
         raise UserError(problems)
 
 
-def _check(path: Path) -> str:
-    from testbed.spec.experiment import load_experiment
+def _show(report: dict[str, Any]) -> None:
+    warnings = report.get("warnings", [])
+    for warning in warnings[:_MOST_WARNINGS]:
+        problem = Problem(**warning)
+        typer.echo(str(replace(problem, what=f"warning: {problem.what}")), err=True)
+    if len(warnings) > _MOST_WARNINGS:
+        more = _counted(len(warnings) - _MOST_WARNINGS, "more warning")
+        typer.echo(f"{report['file']}: {more}; --json prints all", err=True)
+    if "kind" in report:
+        text = _topology_text(report) if report["kind"] == "topology" else _experiment_text(report)
+        typer.echo(f"{report['file']}: {text}")
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """What the file holds and what looks wrong in it. Raises UserError with every problem found."""
     from testbed.spec.loading import load_document
-    from testbed.spec.topology import load_topology
-    from testbed.topology.compile import compile_network
-    from testbed.topology.routing import compute_routes, unreachable_pairs
+    from testbed.spec.topology import topology_of
+
+    document = load_document(path)
+    if "swarm" in document.data:
+        return _experiment_report(path)
+    return _topology_report(*topology_of(document))
+
+
+def _experiment_report(path: Path) -> dict[str, Any]:
+    from testbed.spec.experiment import load_experiment
     from testbed.trial.plan import plan_trials
 
-    if "swarm" in load_document(path).data:
-        spec, document, topology, _ = load_experiment(path)
-        trials = plan_trials(spec, document, topology, {})
-        return f"an experiment of {len(trials)} trials with {len(trials[0].leechers)} leechers"
-    topology, _ = load_topology(path)
-    network = compile_network(topology)
-    cut = len(unreachable_pairs(network, compute_routes(network)))
-    note = f", {cut} pairs of PoPs without a route" if cut else ""
-    return (
-        f"a topology of {len(network.isps)} ISPs, {len(network.pops)} PoPs, {len(network.links)} links{note}"
-    )
+    spec, document, topology, _ = load_experiment(path)
+    trials = plan_trials(spec, document, topology, {})
+    return {"kind": "experiment", "trials": len(trials), "leechers": len(trials[0].leechers)}
+
+
+def _topology_report(spec: TopologySpec, document: Document) -> dict[str, Any]:
+    from testbed.topology.plausibility import pairs_without_route, warning_of_routes, warnings_in
+    from testbed.topology.routing import compute_routes
+
+    network = _compiled(spec, document)
+    pairs = pairs_without_route(network, compute_routes(network))
+    warnings = [*warning_of_routes(pairs, document), *warnings_in(spec, document)]
+    links = [link.kind if link.relationship is None else link.relationship for link in network.links]
+    return {
+        "kind": "topology",
+        "isps": len(network.isps),
+        "pops": len(network.pops),
+        "links": {kind: links.count(kind) for kind in ("internal", "customer-provider", "peer-peer")},
+        "ixps": len(network.ixps),
+        "without_route": asdict(pairs),
+        "warnings": [asdict(warning) for warning in warnings],
+    }
+
+
+def _compiled(spec: TopologySpec, document: Document) -> Network:
+    """The network. Addresses that run out are said with the line of the ISPs."""
+    from testbed.topology.compile import compile_network
+
+    try:
+        return compile_network(spec)
+    except UserError as error:
+        where = document.where(("isps",))
+        raise UserError([replace(p, where=p.where or where) for p in error.problems]) from None
+
+
+def _topology_text(report: dict[str, Any]) -> str:
+    links = report["links"]
+    parts = [
+        _counted(report["isps"], "ISP"),
+        _counted(report["pops"], "PoP"),
+        f"{_counted(sum(links.values()), 'link')} ({_kinds(links)})",
+    ]
+    if report["ixps"]:
+        parts.append(_counted(report["ixps"], "exchange point"))
+    if cut := report["without_route"]["count"]:
+        parts.append(f"{_counted(cut, 'pair')} of ISPs without a route")
+    return f"a topology of {', '.join(parts)}"
+
+
+def _kinds(links: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in links.items() if count) or "none"
+
+
+def _experiment_text(report: dict[str, Any]) -> str:
+    trials, leechers = _counted(report["trials"], "trial"), _counted(report["leechers"], "leecher")
+    return f"an experiment of {trials} with {leechers}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

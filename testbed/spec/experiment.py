@@ -6,24 +6,29 @@ fit) is checked by `check`, what needs the machine by the trial's planner.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from testbed.errors import Problem, UserError
-from testbed.spec.loading import Document, Spec, load
-from testbed.spec.topology import Name, TopologySpec, load_topology, unknown
+from testbed.spec.fields import Name, PopId
+from testbed.spec.loading import Document, Spec, load, unknown
+from testbed.spec.topology import TopologySpec, load_topology
 from testbed.spec.units import Duration, Size
+from testbed.spec.wording import shown
 
 
 class ContentSpec(Spec):
     """What is downloaded: pseudo-random bytes from the experiment's seed."""
 
     size: Size
+    """Of the whole, such as 16 MiB."""
     piece: Size = 65536
+    """A power of two from 16 KiB. Default: 64 KiB."""
 
     @field_validator("piece")
     @classmethod
@@ -38,28 +43,38 @@ class ContentSpec(Spec):
 
 
 class PeersSpec(Spec):
-    """`count` peers of one ISP with the same access profile; without `pop` spread evenly over its PoPs."""
+    """Peers of one ISP with the same access profile."""
 
     isp: Name
+    """An ISP of the topology."""
     pop: Name | None = None
+    """Where they are. Default: spread evenly over the ISP's PoPs."""
     count: int = Field(default=1, ge=1, le=10000)
+    """How many they are."""
     access: Name
+    """An access profile of the topology."""
 
 
 class ArrivalSpec(Spec):
     """When leechers start: a flash crowd, each at a random moment `within` the given time."""
 
     kind: Literal["flash-crowd"] = "flash-crowd"
+    """All come at nearly the same time."""
     within: Duration = 5.0
+    """The time in which all come. Default: 5 s."""
 
 
 class SwarmSpec(Spec):
     """Who downloads what from whom. Seeds start first and stay to the end, and so do leechers when done."""
 
     content: ContentSpec
+    """What is downloaded."""
     seeds: list[PeersSpec] = Field(min_length=1)
+    """Who has all of it from the start."""
     leechers: list[PeersSpec] = Field(min_length=1)
+    """Who downloads it."""
     arrival: ArrivalSpec = ArrivalSpec()
+    """When leechers start."""
 
 
 class ClientSpec(Spec):
@@ -70,60 +85,94 @@ class ClientSpec(Spec):
     """
 
     program: Literal["libtorrent"] = "libtorrent"
+    """The BitTorrent client."""
     connections: int = Field(default=30, ge=2, le=2000)
+    """The most neighbours of a peer."""
     unchoke_slots: int = Field(default=4, ge=1, le=1000)
+    """The most neighbours that a peer sends to at a time."""
     request_queue: int = Field(default=500, ge=2, le=10000)
+    """The most blocks that a peer asks one neighbour for ahead."""
     encryption: Literal["off", "prefer"] = "off"
+    """Of the BitTorrent protocol."""
     peer_exchange: bool = False
+    """Neighbours tell each other of further peers."""
     dht: bool = False
+    """Peers find each other in a distributed hash table."""
     local_discovery: bool = False
+    """Peers look for each other by multicast."""
 
 
 class TrackerSpec(Spec):
-    """Where the tracker is (`isp.pop`) and how it answers: `interval` between announces, peers an answer."""
+    """Where the tracker is and how it answers."""
 
-    at: str
+    at: PopId
+    """Its PoP, as isp.pop."""
     access: Name = "server"
+    """An access profile of the topology."""
     interval: Duration = 60.0
+    """The time between two announces of a peer. Default: 60 s."""
     numwant: int = Field(default=20, ge=1, le=1000)
+    """The peers that an answer names."""
 
 
 class PortalsSpec(Spec):
     """The hosts that the ISPs' portals run in: one an ISP, at its first PoP."""
 
     access: Name = "server"
+    """An access profile of the topology."""
     refresh: Duration = Field(default=10.0, gt=0)
+    """How often the tracker asks them. Default: 10 s."""
+
+
+def _one_policy(item: Any) -> Any:
+    """A name, or one name with its parameters; a name with nothing behind it has none."""
+    if isinstance(item, str):
+        return item
+    allowed = "a name, or one name with its parameters: {p4p: {gamma: 0.7}}"
+    if not isinstance(item, dict):
+        raise PydanticCustomError(
+            "policy", "{given} is no policy", {"given": shown(item), "allowed": allowed}
+        )
+    if len(item) != 1:
+        raise PydanticCustomError(
+            "policy", "an entry names {given} policies", {"given": len(item), "allowed": allowed}
+        )
+    ((name, parameters),) = item.items()
+    if not (parameters is None or isinstance(parameters, dict)):
+        context = {"name": name, "given": shown(parameters), "allowed": allowed}
+        raise PydanticCustomError("policy", "the parameters of {name} are {given}", context)
+    return {name: parameters or {}}
+
+
+Policy = Annotated[str | dict[str, dict[str, Any]], BeforeValidator(_one_policy)]
+"""A policy by name, with its parameters where it has some."""
 
 
 class ExperimentSpec(Spec):
-    """A whole experiment file. The first policy is the one that others are compared with."""
+    """An experiment: a topology, a swarm in it, the policies to compare, and how often."""
 
     name: Name
+    """Names the folder of its results."""
     topology: str
+    """The topology's file, relative to this one."""
     seed: int = Field(default=1, ge=0, lt=2**63)
+    """Of arrivals and content, the same for every policy of a repeat."""
     repeats: int = Field(default=1, ge=1, le=1000)
-    policies: list[str | dict[str, dict[str, Any]]] = Field(min_length=1)
+    """How often each policy is tried."""
+    policies: list[Policy] = Field(min_length=1)
+    """How the tracker picks peers; the first is the one that others are compared with."""
     swarm: SwarmSpec
+    """Who downloads what from whom."""
     client: ClientSpec = ClientSpec()
+    """The settings of the BitTorrent client."""
     tracker: TrackerSpec
+    """The tracker that peers ask for others."""
     portals: PortalsSpec = PortalsSpec()
+    """The hosts of the ISPs' portals."""
     congestion_control: Literal["cubic", "reno", "bbr"] = "cubic"
+    """Of TCP, in all hosts."""
     timeout: Duration = Field(default=300.0, gt=0)
-
-    @field_validator("policies")
-    @classmethod
-    def _one_name_each(cls, value: list[str | dict[str, dict[str, Any]]]) -> list[Any]:
-        for item in value:
-            if isinstance(item, dict) and len(item) != 1:
-                raise PydanticCustomError(
-                    "policy",
-                    "an entry names {given} policies",
-                    {
-                        "given": len(item),
-                        "allowed": "a name, or one name with its parameters: {p4p: {gamma: 0.7}}",
-                    },
-                )
-        return value
+    """The longest that a trial downloads. Default: 300 s."""
 
     @property
     def policy_parameters(self) -> Mapping[str, Mapping[str, Any]]:
@@ -138,7 +187,7 @@ def load_experiment(path: Path) -> tuple[ExperimentSpec, Document, TopologySpec,
     """Read an experiment and its topology, check both. Raises UserError with every problem found."""
     spec, document = load(path, ExperimentSpec)
     topology_path = path.parent / spec.topology
-    if not topology_path.is_file():
+    if not os.path.isfile(topology_path):
         raise UserError(
             Problem(
                 f"there is no topology file '{spec.topology}' (looked for {topology_path})",

@@ -7,12 +7,13 @@ seconds or bytes goes out. A bare number is an error, because a forgotten unit i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from math import isfinite
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from testbed.spec.wording import shown
 
 _RATES = {"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9}
 _TIMES = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -25,7 +26,9 @@ _SIZES = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/]*)\s*")
+_LARGEST = 1e18  # whole numbers up to here fit into 64 bits
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z/]*)\s*")
 
 
 def _parse(text: Any, units: Mapping[str, float], example: str) -> float:
@@ -33,6 +36,7 @@ def _parse(text: Any, units: Mapping[str, float], example: str) -> float:
     allowed = f"a number and one of {', '.join(units)}, such as {example}"
     context = {"given": str(text), "allowed": allowed}
     if isinstance(text, bool) or not isinstance(text, str | int | float):
+        context["given"] = shown(text)
         raise PydanticCustomError("quantity", "{given} is not a quantity", context)
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
@@ -43,19 +47,26 @@ def _parse(text: Any, units: Mapping[str, float], example: str) -> float:
     if unit not in units:
         raise PydanticCustomError("unknown_unit", "'{given}' has an unknown unit", context)
     value = float(number) * units[unit]
-    if not isfinite(value):
+    if not value < _LARGEST:
+        base = next(name for name, factor in units.items() if factor == 1)
+        context["allowed"] = f"less than {_LARGEST:g} {base}"
         raise PydanticCustomError("quantity", "'{given}' is too large", context)
     return value
 
 
 def parse_rate(text: Any) -> int:
     """`10 Mbit/s` -> 10_000_000 (bit/s), at least 1 kbit/s."""
-    rate = round(_parse(text, _RATES, "10 Mbit/s"))
+    rate = parse_load(text)
     if rate < 1000:
         raise PydanticCustomError(
             "quantity", "{given} is too slow for a link", {"given": str(text), "allowed": "at least 1 kbit/s"}
         )
     return rate
+
+
+def parse_load(text: Any) -> int:
+    """As `parse_rate`, but there may be no load at all: `0 bit/s` -> 0."""
+    return round(_parse(text, _RATES, "10 Mbit/s"))
 
 
 def parse_duration(text: Any) -> float:
@@ -73,14 +84,38 @@ def parse_size(text: Any) -> int:
     return size
 
 
-def _annotation(parse: Callable[[Any], float], base: type, example: str) -> Any:
-    schema = {"type": "string", "examples": [example]}
+def _annotation(parse: Callable[[Any], float], units: Iterable[str], base: type, example: str) -> Any:
+    """A number of base units with its parser; its JSON Schema makes an editor flag a missing unit."""
+    pattern = rf"^\s*{_NUMBER}\s*({'|'.join(units)})\s*$"
+    schema = {"type": "string", "pattern": pattern, "examples": [example]}
     return Annotated[base, BeforeValidator(parse), WithJsonSchema(schema)]
 
 
-Rate = _annotation(parse_rate, int, "10 Mbit/s")
-Duration = _annotation(parse_duration, float, "20 ms")
-Size = _annotation(parse_size, int, "16 MiB")
+Rate = _annotation(parse_rate, _RATES, int, "10 Mbit/s")
+Load = _annotation(parse_load, _RATES, int, "10 Mbit/s")
+Duration = _annotation(parse_duration, _TIMES, float, "20 ms")
+Size = _annotation(parse_size, _SIZES, int, "16 MiB")
+
+
+class _OneOrTwo:
+    """Lets a pair of values be written as one, for both directions of a link."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def pair(given: Any) -> Any:
+            return tuple(given) if isinstance(given, list | tuple) else (given, given)
+
+        return core_schema.no_info_before_validator_function(pair, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        pair = handler(schema)
+        return {"anyOf": [pair["prefixItems"][0], pair]}
+
+
+ValueT = TypeVar("ValueT")
+EachWay = Annotated[tuple[ValueT, ValueT], _OneOrTwo()]
+"""Of a link: from its first end to its second, and back. One value stands for both."""
 
 
 def format_rate(rate_bps: float) -> str:

@@ -1,4 +1,4 @@
-"""Golden errors: a wrong line in a topology or experiment, and the exact message that it must give."""
+"""Golden errors of experiment files, and what holds for the errors of any file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import small_topology
 
 from testbed.errors import UserError
 from testbed.spec.experiment import load_experiment
+from testbed.spec.loading import MOST_PROBLEMS
 from testbed.spec.topology import load_topology
 
 EXPERIMENT = """\
@@ -24,14 +25,6 @@ tracker: {at: carrier.hub}
 """
 
 
-def topology_error(folder: Path, old: str, new: str) -> str:
-    assert old in small_topology.TEXT
-    path = small_topology.write(folder, small_topology.TEXT.replace(old, new, 1))
-    with pytest.raises(UserError) as caught:
-        load_topology(path)
-    return str(caught.value).replace(str(folder) + "/", "")
-
-
 def experiment_error(folder: Path, old: str, new: str) -> str:
     assert old in EXPERIMENT
     small_topology.write(folder)
@@ -40,81 +33,6 @@ def experiment_error(folder: Path, old: str, new: str) -> str:
     with pytest.raises(UserError) as caught:
         load_experiment(path)
     return str(caught.value).replace(str(folder) + "/", "")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "capacity: 50 Mbit/s, weight: 3",
-            "capacity: 50 Mbit/s, wieght: 3",
-            "small.yaml:9: unknown key 'wieght'\n"
-            "  allowed: between, capacity, delay, weight\n"
-            "  to mend it: did you mean 'weight'?",
-        ),
-        (
-            "capacity: 50 Mbit/s, weight",
-            "capacity: 50, weight",
-            "small.yaml:9: isps.carrier.links.0.capacity: 50 has no unit\n"
-            "  allowed: a number and one of bit/s, kbit/s, Mbit/s, Gbit/s, such as 10 Mbit/s",
-        ),
-        ("    asn: 20\n", "", "small.yaml:10: 'asn' is missing"),
-        (
-            "between: [one, two]",
-            "between: [one, one]",
-            "small.yaml:16: a link from one to itself\n"
-            "  allowed: two different PoPs\n"
-            "small.yaml:10: ISP left falls apart: no internal links between one and two\n"
-            "  to mend it: add links between these PoPs under 'links'",
-        ),
-        (
-            "between: [one, two]",
-            "between: [one, twoo]",
-            "small.yaml:16: there is no PoP of ISP left 'twoo'\n"
-            "  allowed: one, two\n"
-            "  to mend it: did you mean 'two'?\n"
-            "small.yaml:10: ISP left falls apart: no internal links between one and two\n"
-            "  to mend it: add links between these PoPs under 'links'",
-        ),
-        (
-            "[right.only, carrier.edge]",
-            "[wrong.only, carrier.edge]",
-            "small.yaml:26: there is no ISP 'wrong'\n  allowed: carrier, left, right",
-        ),
-        (
-            "[right.only, carrier.edge]",
-            "[carrier.hub, carrier.edge]",
-            "small.yaml:26: a link inside ISP carrier\n"
-            "  allowed: PoPs of two different ISPs, as in [isp.pop, other-isp.pop]",
-        ),
-        (
-            "[right.only, carrier.edge]",
-            "[right.only, right.only]",
-            "small.yaml:26: a link from right.only to itself\n"
-            "  allowed: PoPs of two different ISPs, as in [isp.pop, other-isp.pop]",
-        ),
-        ("asn: 30", "asn: 20", "small.yaml:18: asn 20 is that of left too"),
-        (
-            "relationship: customer-provider\n    capacity: 5 Mbit/s\n    delay",
-            "relationship: friend\n    capacity: 5 Mbit/s\n    delay",
-            "small.yaml:27: interdomain.1.relationship: 'friend' is not known\n"
-            "  allowed: 'customer-provider' or 'peer-peer'",
-        ),
-        (
-            "name: small",
-            "name: small\nname: again",
-            'small.yaml:2: not valid YAML: found duplicate key "name"',
-        ),
-    ],
-)
-def test_a_wrong_topology_file_gets_this_message(tmp_path: Path, old: str, new: str, message: str) -> None:
-    found = topology_error(tmp_path, old, new)
-    assert found.startswith(message) if "duplicate" in message else found == message
-
-
-def test_a_customer_that_is_its_own_provider_is_named(tmp_path: Path) -> None:
-    found = topology_error(tmp_path, "[right.only, carrier.edge]", "[carrier.edge, left.two]")
-    assert "small.yaml:22: ISP left pays carrier, which directly or through others pays left" in found
 
 
 @pytest.mark.parametrize(
@@ -158,6 +76,47 @@ def test_a_customer_that_is_its_own_provider_is_named(tmp_path: Path) -> None:
         ),
         ("[native, p4p]", "[native, native]", "tiny.yaml:3: policy 'native' is named twice"),
         (
+            "[native, p4p]",
+            "native",
+            "tiny.yaml:3: policies: 'native' is not a list\n  allowed: values in brackets: [a, b]",
+        ),
+        ("[native, p4p]", "[]", "tiny.yaml:3: policies: has 0 entries\n  allowed: at least 1"),
+        (
+            "[native, p4p]",
+            "[native, 7]",
+            "tiny.yaml:3: policies.1: 7 is no policy\n"
+            "  allowed: a name, or one name with its parameters: {p4p: {gamma: 0.7}}",
+        ),
+        (
+            "[native, p4p]",
+            "[{native: {}, p4p: {}}]",
+            "tiny.yaml:3: policies.0: an entry names 2 policies\n"
+            "  allowed: a name, or one name with its parameters: {p4p: {gamma: 0.7}}",
+        ),
+        (
+            "[native, p4p]",
+            "[{p4p: 0.7}]",
+            "tiny.yaml:3: policies.0: the parameters of p4p are 0.7\n"
+            "  allowed: a name, or one name with its parameters: {p4p: {gamma: 0.7}}",
+        ),
+        (
+            "name: tiny",
+            "name: Tiny Net",
+            "tiny.yaml:1: name: 'Tiny Net' is not a name\n"
+            "  allowed: lower case letters, digits and dashes, at most 24, starting with a letter",
+        ),
+        (
+            "count: 2",
+            "count: two",
+            "tiny.yaml:8: swarm.leechers.0.count: 'two' is not a whole number\n  allowed: such as 1 or 200",
+        ),
+        (
+            "{at: carrier.hub}",
+            "{at: carrier}",
+            "tiny.yaml:9: tracker.at: 'carrier' is not a PoP of an ISP\n"
+            "  allowed: isp.pop, both of them names as in the file",
+        ),
+        (
             "topology: small.yaml",
             "topology: nowhere.yaml",
             "tiny.yaml:2: there is no topology file 'nowhere.yaml' (looked for nowhere.yaml)\n"
@@ -174,7 +133,60 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         load_topology(tmp_path / "none.yaml")
 
 
+def topology_error(folder: Path, text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_topology(small_topology.write(folder, text))
+    return str(caught.value).replace(f"{folder}/", "")
+
+
 def test_all_problems_of_a_file_are_reported_together(tmp_path: Path) -> None:
-    found = topology_error(tmp_path, "capacity: 50 Mbit/s, weight: 3", "capacity: 50, weight: -1")
+    wrong = small_topology.TEXT.replace("capacity: 50 Mbit/s, weight: 3", "capacity: 50, weight: -1")
+    found = topology_error(tmp_path, wrong)
     assert "has no unit" in found
-    assert "weight" in found
+    assert "weight: -1 is too small" in found
+
+
+def test_of_very_many_problems_the_first_are_reported(tmp_path: Path) -> None:
+    links = "\n".join(["      - {between: [one, two], capacity: 5}"] * 500)
+    found = topology_error(tmp_path, small_topology.TEXT.replace("    links:\n", f"    links:\n{links}\n"))
+    assert found.count("has no unit") == MOST_PROBLEMS
+    assert found.endswith("there are more problems; mend these first")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "small.yaml:1: the file is empty\n  allowed: keys and their values, as in 'name: x'"),
+        (
+            b"# a comment\n",
+            "small.yaml:1: the file is empty\n  allowed: keys and their values, as in 'name: x'",
+        ),
+        (
+            b"- a\n",
+            "small.yaml:1: the file holds no mapping of keys to values\n"
+            "  allowed: keys and their values, as in 'name: x'",
+        ),
+        (b"name: \xff\n", "small.yaml: is no text in UTF-8"),
+        (b"\x7fELF\x01", "small.yaml:1: not valid YAML: a character that YAML does not allow"),
+    ],
+)
+def test_a_file_of_another_kind_is_said_so(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_topology(path)
+    assert str(caught.value).replace(f"{tmp_path}/", "") == message
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="can't be read: Is a directory"):
+        load_topology(tmp_path)
+
+
+def test_nothing_is_converted_in_silence(tmp_path: Path) -> None:
+    assert "'20' is not a whole number" in topology_error(
+        tmp_path, small_topology.TEXT.replace("asn: 20", "asn: '20'")
+    )
+    assert "true is not a whole number" in topology_error(
+        tmp_path, small_topology.TEXT.replace("asn: 20", "asn: true")
+    )
