@@ -1,7 +1,7 @@
 # The commands of this project; `make help` lists them. Each installs what it needs first (scripts/install.sh).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install trial test unit lint clean distclean
+.PHONY: help install trial test unit lint bench clean distclean
 
 BIN := .venv/bin
 
@@ -33,6 +33,10 @@ unit: install ## Run the tests that need no root
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 lint: install ## Check the style and types
 	$(call owned,$(LINT))
+
+bench: install ## Run the benchmarks against their peers (QUICK=1: a rough answer)
+	$(call owned,for script in $(filter-out benchmarks/bench.py,$(wildcard benchmarks/*.py)); \
+		do $(BIN)/python $$script $(if $(QUICK),--quick) || exit 1; done)
 
 clean: ## Remove what crashed runs left on this machine, and nothing else (needs root)
 	$(call need_root,clean)

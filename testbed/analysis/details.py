@@ -72,6 +72,6 @@ def _utilisation_series(measured: Measured) -> tuple[Float64, dict[str, Float64]
     for link in measured.links("interdomain"):
         forward, backward = directions_of(link, measured.codes)
         series[link.id] = np.maximum(
-            rates_bps[forward] / link.forward.rate_bps, rates_bps[backward] / link.backward.rate_bps
+            link.forward.utilisation(rates_bps[forward]), link.backward.utilisation(rates_bps[backward])
         )
     return (np.arange(steps, dtype=np.float64) + 0.5) * step_s, series

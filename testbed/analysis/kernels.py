@@ -8,20 +8,12 @@ array that the caller owns, so that a file is read batch by batch in bounded mem
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if not os.access(Path(__file__).parent, os.W_OK) and not os.access(Path.home(), os.W_OK):
-    # Numba refuses to cache where it can write neither beside the module nor at home, as for a reader who
-    # owns neither: it must be told before it is imported.
-    os.environ.setdefault("NUMBA_CACHE_DIR", f"{tempfile.gettempdir()}/testbed-numba-{os.getuid()}")
-
-from numba import get_num_threads, njit, prange
+from testbed.compiled import get_num_threads, njit, prange
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]

@@ -195,7 +195,7 @@ def link_utilisation(measured: Measured) -> dict[str, float]:
     """
     return {
         link.id: max(
-            measured.active_bytes[code] * 8 / (link.direction(end).rate_bps * measured.active_s)
+            link.direction(end).utilisation(measured.active_bytes[code] * 8 / measured.active_s)
             for code, end in zip(directions_of(link, measured.codes), (link.a, link.b), strict=True)
         )
         for link in measured.links("internal", "interdomain")

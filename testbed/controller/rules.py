@@ -113,7 +113,7 @@ def switch_rules(network: Network, routes: Routes) -> Mapping[str, tuple[Rule, .
         pop.id: (
             _answer_arp(pop),
             *_host_rules(network, pop, ports[pop.id]),
-            *_prefix_rules(network, pop, routes.next_link.get(pop.id, {}), ports[pop.id]),
+            *_prefix_rules(network, pop, routes.next_links(pop.id), ports[pop.id]),
             Rule(0, TABLE_MISS_PRIORITY, (), ()),
         )
         for pop in network.pops

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from testbed.portal.prefixes import PrefixTable
 from testbed.service import Listen
+from testbed.spec.units import EachWay
 
 # RFC 7285 section 10.1: at most 64 of these characters; '.' is reserved.
 PidName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9\-:@_]{1,64}$")]
@@ -23,6 +24,9 @@ def _canonical(prefix: str) -> str:
 
 
 Prefix = Annotated[str, AfterValidator(_canonical)]
+
+
+PositiveWeight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Model(BaseModel):
@@ -37,11 +41,11 @@ class PidConfig(_Model):
 
 
 class LinkConfig(_Model):
-    """A link inside the ISP between two of its PIDs, the same weight in both directions."""
+    """A link inside the ISP between two of its PIDs; `weight` is one for both ways, or [a to b, b to a]."""
 
     a: PidName
     b: PidName
-    weight: float = Field(gt=0, allow_inf_nan=False)
+    weight: EachWay[PositiveWeight]
 
 
 class ExternalConfig(_Model):
@@ -54,7 +58,7 @@ class ExternalConfig(_Model):
     pid: PidName
     prefixes: tuple[Prefix, ...] = ()
     exit: PidName
-    weight: float = Field(gt=0, allow_inf_nan=False)
+    weight: PositiveWeight
 
 
 class PortalConfig(_Model):

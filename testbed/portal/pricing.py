@@ -60,10 +60,13 @@ class PDistances:
 
 def static_distances(config: PortalConfig) -> PDistances:
     """The distances of a portal whose prices are its routing weights."""
-    ends = [(link.a, link.b, link.weight) for link in config.links]
     return p_distances(
         pids=[entry.pid for entry in config.pids],
-        links=[PidLink(*pair, w, w) for a, b, w in ends for pair in ((a, b), (b, a))],
+        links=[
+            PidLink(*pair, weight, weight)
+            for link in config.links
+            for pair, weight in zip(((link.a, link.b), (link.b, link.a)), link.weight, strict=True)
+        ],
         exits=[Exit(way.exit, way.pid, way.weight, way.weight) for way in config.external],
         intra_pid_distance=config.intra_pid_distance,
     )

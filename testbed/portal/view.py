@@ -41,7 +41,11 @@ def own_pids(network: Network, isp: str) -> tuple[PidConfig, ...]:
 def own_links(network: Network, isp: str) -> tuple[LinkConfig, ...]:
     """The links inside the ISP; one between PoPs of one PID is inside that PID and not seen."""
     ends = [
-        (network.pop_by_id[link.a], network.pop_by_id[link.b], link.weight)
+        (
+            network.pop_by_id[link.a],
+            network.pop_by_id[link.b],
+            (link.forward.weight, link.backward.weight),
+        )
         for link in network.core_links
         if link.kind == "internal"
     ]
@@ -77,7 +81,7 @@ def external_pids(network: Network, routes: Routes, isp: str) -> tuple[ExternalC
 def _way_out(network: Network, routes: Routes, source: str, other: str) -> tuple[str, float] | None:
     """The PID where traffic from `source` to ISP `other` leaves, and the interdomain weights on the way."""
     target = next(
-        (pop.id for pop in network.pops if pop.isp == other and pop.id in routes.next_link[source]), None
+        (pop.id for pop in network.pops if pop.isp == other and routes.reaches(source, pop.id)), None
     )
     if target is None:
         return None
@@ -85,4 +89,4 @@ def _way_out(network: Network, routes: Routes, source: str, other: str) -> tuple
     interdomain = [link for link in crossed if link.kind == "interdomain"]
     isp = network.isp_of_pop(source)
     border = next(end for end in (interdomain[0].a, interdomain[0].b) if network.isp_of_pop(end) == isp)
-    return network.pop_by_id[border].pid, sum(link.weight for link in interdomain)
+    return network.pop_by_id[border].pid, sum(link.forward.weight for link in interdomain)

@@ -1,8 +1,8 @@
-"""Addresses: a /16 for each ISP, a subnet of it for each PoP, an address in it for each host. Pure."""
+"""Addresses: a prefix for each ISP, a subnet of it for each PoP, an address in it for each host. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from testbed.errors import Problem, UserError
@@ -14,38 +14,51 @@ _POOL = IPv4Network("10.0.0.0/8")
 
 
 def isp_prefixes(wanted: Mapping[str, IPv4Network | None]) -> dict[str, IPv4Network]:
-    """A prefix for each ISP: the given one, else the next free /16 of 10.0.0.0/8 from 10.1.0.0.
+    """A prefix for each ISP: the given one, else the next free one of 10.0.0.0/8; its first stays free.
 
-    Raises UserError where the pool is used up.
+    They are /16 where these suffice, smaller where there are more than 255 ISPs, and all of one size. Raises
+    UserError where the pool is used up.
     """
-    taken = [prefix for prefix in wanted.values() if prefix is not None]
-    free = (p for p in list(_POOL.subnets(new_prefix=16))[1:] if not any(p.overlaps(t) for t in taken))
+    given = [prefix for prefix in wanted.values() if prefix is not None]
+    length = max(16, _POOL.prefixlen + len(wanted).bit_length())
+    free = _free_subnets(_POOL, min(length, 30), given)
     prefixes = {}
     for name, prefix in wanted.items():
-        given = prefix if prefix is not None else next(free, None)
-        if given is None:
-            raise UserError(Problem(f"no /16 of {_POOL} is left for ISP {name}", mend="give it a 'prefix'"))
-        prefixes[name] = given
+        found = prefix if prefix is not None else next(free, None)
+        if found is None:
+            raise UserError(
+                Problem(f"no /{length} of {_POOL} is left for ISP {name}", mend="give it a 'prefix'")
+            )
+        prefixes[name] = found
     return prefixes
 
 
-def pop_prefixes(isp_prefix: IPv4Network, pops: Sequence[str], hosts: int = 0) -> dict[str, IPv4Network]:
-    """A subnet for each PoP, all of one size; the first of the ISP's prefix stays free.
+def pop_prefixes(
+    isp_prefix: IPv4Network, wanted: Mapping[str, IPv4Network | None], hosts: int = 0
+) -> dict[str, IPv4Network]:
+    """A subnet for each PoP: the given one, else the next free one; the first of the ISP's stays free.
 
-    The size is a /24, a larger one where the PoP with the most `hosts` needs it, a smaller one where there
-    are more PoPs than that leaves room for. Raises UserError where an ISP has more PoPs than its prefix has
-    subnets of at least four addresses.
+    Those not given are of one size: a /24, a larger one where the PoP with the most `hosts` needs it, a
+    smaller one where there are more PoPs than that leaves room for. Raises UserError where an ISP has more
+    PoPs than its prefix has subnets of at least four addresses.
     """
     room_for_hosts = min(24, 32 - (hosts + RESERVED_ADDRESSES).bit_length())
-    room_for_pops = isp_prefix.prefixlen + len(pops).bit_length()
-    length = max(room_for_hosts, room_for_pops)
-    if length > 30:
-        raise UserError(
-            Problem(f"{len(pops)} PoPs do not fit into {isp_prefix}", mend="give a larger prefix")
-        )
-    subnets = isp_prefix.subnets(new_prefix=length)
+    room_for_pops = isp_prefix.prefixlen + len(wanted).bit_length()
+    given = [prefix for prefix in wanted.values() if prefix is not None]
+    prefixes = {}
+    for length in range(min(30, max(room_for_hosts, room_for_pops)), 31):
+        free = _free_subnets(isp_prefix, length, given)
+        prefixes = {pop: prefix or next(free, None) for pop, prefix in wanted.items()}
+        if None not in prefixes.values():
+            return {pop: prefix for pop, prefix in prefixes.items() if prefix is not None}
+    raise UserError(Problem(f"{len(wanted)} PoPs do not fit into {isp_prefix}", mend="give a larger prefix"))
+
+
+def _free_subnets(pool: IPv4Network, length: int, taken: Sequence[IPv4Network]) -> Iterator[IPv4Network]:
+    """Subnets of a pool that overlap none of `taken`, without the pool's first."""
+    subnets = pool.subnets(new_prefix=length)
     next(subnets)
-    return dict(zip(pops, subnets, strict=False))
+    return (subnet for subnet in subnets if not any(subnet.overlaps(other) for other in taken))
 
 
 def host_addresses(pop_prefix: IPv4Network, count: int, pop: str) -> list[IPv4Address]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
+from itertools import combinations, count
 from math import asin, cos, radians, sin, sqrt
 
-from testbed.spec.topology import PopSpec, TopologySpec
+from testbed.spec.topology import (
+    InterdomainLinkSpec,
+    InternalLinkSpec,
+    IspSpec,
+    IxpSpec,
+    Place,
+    TopologySpec,
+)
 from testbed.topology.addressing import host_addresses, isp_prefixes, mac_of, pop_prefixes
-from testbed.topology.model import Direction, Host, Isp, Link, Network, Pop, Role, Tariff
+from testbed.topology.model import Direction, Host, Isp, Ixp, Link, Network, Pop, Role, Tariff
 
 EARTH_RADIUS_M = 6_371_000.0
 SIGNAL_SPEED_M_PER_S = 2 / 3 * 299_792_458.0
@@ -30,47 +38,69 @@ def compile_network(spec: TopologySpec, requests: Sequence[HostRequest] = ()) ->
 
     Raises UserError where addresses run out, KeyError where a request names an unknown PoP or profile.
     """
-    hosts_at = Counter(request.pop for request in requests)
     prefixes = isp_prefixes({name: isp.prefix for name, isp in spec.isps.items()})
-    pops: list[Pop] = []
-    for name, isp in spec.isps.items():
-        most = max(hosts_at[f"{name}.{pop}"] for pop in isp.pops)
-        for pop, prefix in pop_prefixes(prefixes[name], list(isp.pops), most).items():
-            gateway = prefix.network_address + 1
-            at = isp.pops[pop].at or (None, None)
-            pops.append(
-                Pop(
-                    id=f"{name}.{pop}",
-                    isp=name,
-                    name=pop,
-                    prefix=str(prefix),
-                    gateway_ip=str(gateway),
-                    gateway_mac=mac_of(gateway),
-                    datapath_id=len(pops) + 1,
-                    latitude=at[0],
-                    longitude=at[1],
-                    pid=f"{name}-{pop}",
-                )
-            )
+    hosts_at = Counter(request.pop for request in requests)
     network = Network(
         name=spec.name,
         isps=tuple(Isp(name, isp.asn, str(prefixes[name]), isp.portal) for name, isp in spec.isps.items()),
-        pops=tuple(pops),
+        pops=tuple(_pops(spec, prefixes, hosts_at)),
         links=tuple(_core_links(spec)),
+        ixps=tuple(Ixp(name, *(ixp.at or (None, None))) for name, ixp in spec.ixps.items()),
     )
     return _with_hosts(network, spec, requests)
 
 
-def great_circle_delay_s(a: PopSpec, b: PopSpec) -> float:
-    """One-way delay over the great circle at 2/3 c; 0 where a PoP has no place."""
-    if a.at is None or b.at is None:
+def _pops(
+    spec: TopologySpec, prefixes: Mapping[str, IPv4Network], hosts_at: Mapping[str, int]
+) -> Iterator[Pop]:
+    numbers = count(1)
+    for name, isp in spec.isps.items():
+        most = max(hosts_at[f"{name}.{pop}"] for pop in isp.pops)
+        given = {pop: of_pop.prefix for pop, of_pop in isp.pops.items()}
+        pids = pids_of(name, isp)
+        for pop, prefix in pop_prefixes(prefixes[name], given, most).items():
+            gateway = prefix.network_address + 1
+            latitude, longitude = isp.pops[pop].at or (None, None)
+            yield Pop(
+                id=f"{name}.{pop}",
+                isp=name,
+                name=pop,
+                prefix=str(prefix),
+                gateway_ip=str(gateway),
+                gateway_mac=mac_of(gateway),
+                datapath_id=next(numbers),
+                latitude=latitude,
+                longitude=longitude,
+                pid=pids[pop],
+            )
+
+
+def pids_of(name: str, isp: IspSpec) -> dict[str, str]:
+    """The PID of each PoP of an ISP: `isp:pop`, `isp:metro` or `isp:group`, or `isp` where all share one.
+
+    A PoP without a metro is a metro of its own. The colon is in no name, so PIDs of two ISPs differ.
+    """
+    if isp.pids == "isp":
+        return dict.fromkeys(isp.pops, name)
+    if isp.pids == "pop":
+        return {pop: f"{name}:{pop}" for pop in isp.pops}
+    if isp.pids == "metro":
+        return {pop: f"{name}:{of_pop.metro or pop}" for pop, of_pop in isp.pops.items()}
+    return {pop: f"{name}:{group}" for group, pops in isp.pids.items() for pop in pops}
+
+
+def great_circle_delay_s(a: Place | None, b: Place | None) -> float:
+    """One-way delay over the great circle at 2/3 c; 0 where a place is unknown."""
+    if a is None or b is None:
         return 0.0
-    (lat_a, lon_a), (lat_b, lon_b) = (tuple(map(radians, pop.at)) for pop in (a, b) if pop.at)
+    (lat_a, lon_a), (lat_b, lon_b) = (tuple(map(radians, place)) for place in (a, b))
     chord = sin((lat_b - lat_a) / 2) ** 2 + cos(lat_a) * cos(lat_b) * sin((lon_b - lon_a) / 2) ** 2
-    return 2 * EARTH_RADIUS_M * asin(sqrt(chord)) / SIGNAL_SPEED_M_PER_S
+    return 2 * EARTH_RADIUS_M * asin(min(1.0, sqrt(chord))) / SIGNAL_SPEED_M_PER_S
 
 
-def _core_links(spec: TopologySpec) -> Iterable[Link]:
+def _core_links(spec: TopologySpec) -> Iterator[Link]:
+    """Internal links, then interdomain ones, then those of exchange points, each in the order of the file."""
+    place = {f"{isp}.{pop}": at.at for isp, of_isp in spec.isps.items() for pop, at in of_isp.pops.items()}
     seen: Counter[str] = Counter()
 
     def link_id(a: str, b: str) -> str:
@@ -78,29 +108,47 @@ def _core_links(spec: TopologySpec) -> Iterable[Link]:
         seen[name] += 1
         return name if seen[name] == 1 else f"{name}~{seen[name]}"
 
+    def directions(
+        link: InternalLinkSpec | InterdomainLinkSpec, a: str, b: str, weight: tuple[float, float]
+    ) -> tuple[Direction, Direction]:
+        delay = link.delay or (great_circle_delay_s(place[a], place[b]),) * 2
+        background = link.background or (0, 0)
+        forward, backward = (
+            Direction(link.capacity[way] - background[way], delay[way], weight[way], background[way])
+            for way in (0, 1)
+        )
+        return forward, backward
+
     for isp_name, isp in spec.isps.items():
         for inner in isp.links:
             a, b = (f"{isp_name}.{pop}" for pop in inner.between)
-            delay = inner.delay
-            if delay is None:
-                delay = great_circle_delay_s(*(isp.pops[pop] for pop in inner.between))
-            both = Direction(inner.capacity, delay)
-            yield Link(link_id(a, b), "internal", a, b, both, both, inner.weight)
+            yield Link(link_id(a, b), "internal", a, b, *directions(inner, a, b, inner.weight))
     for outer in spec.interdomain:
         a, b = outer.between
-        delay = outer.delay
-        if delay is None:
-            delay = great_circle_delay_s(*(_pop_spec(spec, end) for end in outer.between))
-        both = Direction(outer.capacity, delay)
-        tariff = (
-            Tariff(outer.tariff.kind, outer.tariff.price, outer.tariff.currency) if outer.tariff else None
-        )
-        yield Link(link_id(a, b), "interdomain", a, b, both, both, outer.weight, outer.relationship, tariff)
+        ways = directions(outer, a, b, (outer.weight, outer.weight))
+        tariff = Tariff(**outer.tariff.model_dump()) if outer.tariff else None
+        yield Link(link_id(a, b), "interdomain", a, b, *ways, outer.relationship, tariff)
+    for name, ixp, a, b in peerings(spec):
+        delay = great_circle_delay_s(place[a], ixp.at) + great_circle_delay_s(ixp.at, place[b])
+        both = Direction(min(ixp.members[a], ixp.members[b]), delay, ixp.weight)
+        yield Link(link_id(a, b), "interdomain", a, b, both, both, "peer-peer", ixp=name)
 
 
-def _pop_spec(spec: TopologySpec, pop_id: str) -> PopSpec:
-    isp, _, pop = pop_id.partition(".")
-    return spec.isps[isp].pops[pop]
+def peerings(spec: TopologySpec) -> Iterator[tuple[str, IxpSpec, str, str]]:
+    """(exchange point, its specification, PoP, PoP) of every peering over one.
+
+    Members of one ISP do not peer, nor does a customer with its provider.
+    """
+    paid = {
+        frozenset(end.partition(".")[0] for end in link.between)
+        for link in spec.interdomain
+        if link.relationship == "customer-provider"
+    }
+    for name, ixp in spec.ixps.items():
+        for a, b in combinations(ixp.members, 2):
+            isps = frozenset(end.partition(".")[0] for end in (a, b))
+            if len(isps) == 2 and isps not in paid:
+                yield name, ixp, a, b
 
 
 def _with_hosts(network: Network, spec: TopologySpec, requests: Sequence[HostRequest]) -> Network:

@@ -44,10 +44,24 @@ class Pop:
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction of a link: what is shaped."""
+    """One direction of a link: what is shaped.
+
+    `rate_bps` is what the hosts of a trial can use: the capacity less the background load of others.
+    `weight` is the routing weight of an internal link; of an interdomain one, what portals add for it.
+    """
 
     rate_bps: int
     delay_s: float = 0.0
+    weight: float = 1.0
+    background_bps: int = 0
+
+    @property
+    def capacity_bps(self) -> int:
+        return self.rate_bps + self.background_bps
+
+    def utilisation(self, carried_bps: float) -> float:
+        """The share of the capacity that is used when hosts send `carried_bps` on top of the background."""
+        return (carried_bps + self.background_bps) / self.capacity_bps
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,8 @@ class Tariff:
 class Link:
     """A link between two ends. `a` and `b` are PoP ids; for an access link `a` is the host id.
 
-    `forward` is a -> b, `backward` b -> a. Of a customer-provider link, `a` is the customer.
+    `forward` is a -> b, `backward` b -> a. Of a customer-provider link, `a` is the customer. `ixp` names the
+    exchange point where the link is, if it is at one.
     """
 
     id: str
@@ -72,9 +87,9 @@ class Link:
     b: str
     forward: Direction
     backward: Direction
-    weight: float = 1.0
     relationship: Relationship | None = None
     tariff: Tariff | None = None
+    ixp: str = ""
 
     def direction(self, source: str) -> Direction:
         """The direction that leaves `source`. Raises ValueError where `source` is no end of the link."""
@@ -108,6 +123,15 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Ixp:
+    """An Internet exchange point: a place where links between its members meet."""
+
+    name: str
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True)
 class Network:
     """ISPs, PoPs, hosts and links of one trial, each in the order of the file."""
 
@@ -116,6 +140,7 @@ class Network:
     pops: tuple[Pop, ...]
     links: tuple[Link, ...]
     hosts: tuple[Host, ...] = field(default=())
+    ixps: tuple[Ixp, ...] = field(default=())
 
     @cached_property
     def isp_by_name(self) -> Mapping[str, Isp]:
@@ -143,7 +168,7 @@ class Network:
 
     def to_json(self) -> dict[str, Any]:
         """A mapping of plain lists, numbers and strings; `from_json` reads it back equal."""
-        return {key: asdict(self)[key] for key in ("name", "isps", "pops", "links", "hosts")}
+        return asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Network:
@@ -165,4 +190,5 @@ class Network:
             pops=tuple(Pop(**item) for item in data["pops"]),
             links=tuple(link(item) for item in data["links"]),
             hosts=tuple(Host(**item) for item in data["hosts"]),
+            ixps=tuple(Ixp(**item) for item in data["ixps"]),
         )

@@ -1,253 +1,193 @@
 """Routes as the Internet makes them: shortest paths inside an ISP, Gao-Rexford between ISPs. Pure.
 
-A `Network` and a set of failed links come in; `Routes`, a next hop for each PoP and destination PoP, goes
-out. Forwarding is by destination, so that the routes are what switches with prefix rules do.
+A `Network` and a set of failed links come in; `Routes`, the next link from each PoP towards each other, goes
+out. Forwarding is by destination, so that the routes are what switches with prefix rules do. The arithmetic
+is in `testbed.topology.routing_kernels`; here stand the laws, and the way from names to numbers and back.
+
+Inside an ISP the least sum of routing weights wins, in thousandths, so that ties are exact; of equal paths
+the one whose next link comes first in the file. Between ISPs, an ISP prefers a route from a customer, then
+from a peer, then from a provider, then the shortest AS path, then the lowest next ASN; it tells its peers and
+providers only what it has from customers (Gao and Rexford, "Stable Internet Routing Without Global
+Coordination", 2001). A packet leaves its ISP by the nearest exit towards the next ISP (hot potato); of
+equally near ones by the first of the file.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from testbed.topology import routing_kernels as kernels
 from testbed.topology.model import Link, Network
 
-# How an ISP came to know a route, best first (Gao and Rexford 2001: a customer pays, a peer is free, a
-# provider costs).
-_CUSTOMER, _PEER, _PROVIDER = 0, 1, 2
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+WEIGHT_STEP = 0.001
+"""The finest difference between routing weights."""
 
 
 @dataclass(frozen=True)
-class Routes:
-    """`next_link[pop][destination pop]` is the link to take; a missing key means unreachable."""
+class Paths:
+    """The links on the way from each PoP to each other, as CSR arrays.
 
-    next_link: Mapping[str, Mapping[str, str]]
-    ends: Mapping[str, tuple[str, str]]
+    The path from PoP i to PoP j is row r = i * pops + j, `step[start[r]:start[r + 1]]`, in the order of
+    travel; a step is 2 k where the packet leaves end `a` of core link k, 2 k + 1 where it leaves `b`. The row
+    is empty for i = j and where j cannot be reached. `start` is (pops² + 1,) int64, `step` int32.
+    """
+
+    start: Int64
+    step: Int32
+
+
+@dataclass(frozen=True, eq=False)
+class Routes:
+    """The next link from every PoP towards every other.
+
+    `pops` and `links` are the ids of PoPs and core links in the order of the network, `ends` is (links, 2),
+    the PoPs at `a` and `b`. `next_step[j, i]` is the step (as in `Paths`) from PoP i towards PoP j, -1 where
+    i = j or where j cannot be reached.
+    """
+
+    pops: tuple[str, ...]
+    links: tuple[str, ...]
+    ends: Int32
+    next_step: Int32
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Routes) and (
+            self.pops == other.pops
+            and self.links == other.links
+            and np.array_equal(self.ends, other.ends)
+            and np.array_equal(self.next_step, other.next_step)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {pop: index for index, pop in enumerate(self.pops)}
+
+    def reaches(self, source_pop: str, destination_pop: str) -> bool:
+        """Whether there is a route; a PoP reaches itself."""
+        source, destination = self._index[source_pop], self._index[destination_pop]
+        return source == destination or bool(self.next_step[destination, source] >= 0)
+
+    def next_links(self, pop: str) -> dict[str, str]:
+        """The link to take from `pop` towards each PoP that it reaches, in the order of PoPs."""
+        steps = self.next_step[:, self._index[pop]]
+        return {self.pops[j]: self.links[steps[j] // 2] for j in np.flatnonzero(steps >= 0)}
 
     def path(self, source_pop: str, destination_pop: str) -> tuple[str, ...]:
         """Links from one PoP to another in order; () for the same PoP. Raises KeyError if unreachable."""
-        links: list[str] = []
-        here = source_pop
-        while here != destination_pop:
-            link = self.next_link[here][destination_pop]
-            a, b = self.ends[link]
-            links.append(link)
-            here = b if here == a else a
-        return tuple(links)
+        return tuple(self.links[step // 2] for step in self._steps(source_pop, destination_pop))
 
     def pops_on_path(self, source_pop: str, destination_pop: str) -> tuple[str, ...]:
         """The PoPs that a packet visits, both ends included. Raises KeyError if unreachable."""
-        pops = [source_pop]
-        for link in self.path(source_pop, destination_pop):
-            a, b = self.ends[link]
-            pops.append(b if pops[-1] == a else a)
-        return tuple(pops)
+        steps = self._steps(source_pop, destination_pop)
+        return source_pop, *(self.pops[self.ends[step // 2, 1 - step % 2]] for step in steps)
+
+    def paths(self) -> Paths:
+        """All paths, expanded. They take 4 bytes for each link of each path."""
+        return Paths(*kernels.expand(self.ends, self.next_step))
 
     def to_json(self) -> dict[str, Any]:
+        """`next_link[pop][destination pop]` is the link to take, `ends[link]` are its PoPs."""
         return {
-            "next_link": {pop: dict(table) for pop, table in self.next_link.items()},
-            "ends": {link: list(ends) for link, ends in self.ends.items()},
+            "next_link": {pop: self.next_links(pop) for pop in self.pops},
+            "ends": {
+                link: [self.pops[a], self.pops[b]] for link, (a, b) in zip(self.links, self.ends, strict=True)
+            },
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Routes:
-        return Routes(data["next_link"], {link: (a, b) for link, (a, b) in data["ends"].items()})
+        """The inverse of `to_json`. Raises KeyError where it names a PoP or link that it does not have."""
+        pops, links = tuple(data["next_link"]), tuple(data["ends"])
+        pop_index = {pop: index for index, pop in enumerate(pops)}
+        link_index = {link: index for index, link in enumerate(links)}
+        next_step = np.full((len(pops), len(pops)), -1, np.int32)
+        for pop, table in data["next_link"].items():
+            for destination, link in table.items():
+                side = 0 if data["ends"][link][0] == pop else 1
+                next_step[pop_index[destination], pop_index[pop]] = 2 * link_index[link] + side
+        ends = [[pop_index[end] for end in data["ends"][link]] for link in links]
+        return Routes(pops, links, np.array(ends, np.int32).reshape(-1, 2), next_step)
+
+    def _steps(self, source_pop: str, destination_pop: str) -> list[int]:
+        here, destination = self._index[source_pop], self._index[destination_pop]
+        steps: list[int] = []
+        while here != destination:
+            step = int(self.next_step[destination, here])
+            if step < 0:
+                raise KeyError((source_pop, destination_pop))
+            steps.append(step)
+            here = int(self.ends[step // 2, 1 - step % 2])
+        return steps
 
 
 def compute_routes(network: Network, failed: frozenset[str] = frozenset()) -> Routes:
-    """Routes between all PoPs without the `failed` links (ids).
+    """Routes between all PoPs without the `failed` links (ids), by the laws above.
 
-    Inside an ISP: least sum of routing weights, ties by the order of links in the file. Between ISPs: an
-    ISP prefers a route from a customer, then from a peer, then from a provider, then the shortest AS path,
-    then the lowest next ASN (Gao and Rexford, "Stable Internet Routing Without Global Coordination", 2001);
-    the packet leaves by the exit that is nearest inside (hot potato).
+    Raises ValueError where ISPs are each other's providers in a circle: such networks have no stable routes.
+    Time grows with PoPs x (links + PoPs) inside ISPs and with ISPs x interdomain links; memory is 4 bytes for
+    each pair of PoPs.
     """
-    links = [link for link in network.core_links if link.id not in failed]
-    order = {link.id: index for index, link in enumerate(links)}
-    inside: dict[str, list[Link]] = defaultdict(list)
-    between: dict[tuple[str, str], list[Link]] = defaultdict(list)
-    for link in links:
-        isp_a, isp_b = network.isp_of_pop(link.a), network.isp_of_pop(link.b)
-        if link.kind == "internal":
-            inside[isp_a].append(link)
-        else:
-            between[isp_a, isp_b].append(link)
-            between[isp_b, isp_a].append(link)
+    links = network.core_links
+    pop_index = {pop.id: index for index, pop in enumerate(network.pops)}
+    isp_index = {isp.name: index for index, isp in enumerate(network.isps)}
+    isp_of_pop = np.array([isp_index[pop.isp] for pop in network.pops], np.int32)
+    ends = np.array([[pop_index[link.a], pop_index[link.b]] for link in links], np.int32).reshape(-1, 2)
+    up = np.array([link.id not in failed for link in links], bool)
+    internal = np.array([link.kind == "internal" for link in links], bool)
 
-    pops_of: dict[str, list[str]] = defaultdict(list)
-    for pop in network.pops:
-        pops_of[pop.isp].append(pop.id)
+    weights = np.array([[link.forward.weight, link.backward.weight] for link in links]).reshape(-1, 2)
+    thousandths = np.maximum(1, np.rint(weights / WEIGHT_STEP)).astype(np.int64)
+    blocks = kernels.Blocks.of(isp_of_pop, len(network.isps))
+    inside = np.flatnonzero(internal & up)
+    next_step, distance = kernels.shortest_inside(inside, ends, thousandths, blocks)
 
-    distance: dict[str, dict[str, float]] = {}  # to each PoP, from each PoP of its ISP
-    next_link: dict[str, dict[str, str]] = {pop.id: {} for pop in network.pops}
-    for isp in network.isps:
-        for destination in pops_of[isp.name]:
-            distance[destination], hops = _towards(destination, inside[isp.name], order)
-            for source, link_id in hops.items():
-                next_link[source][destination] = link_id
-
-    for destination_isp, next_isp in as_routes(network, failed).items():
-        for isp_name, neighbour in next_isp.items():
-            for source in pops_of[isp_name]:
-                hop = _exit(
-                    source, isp_name, between[isp_name, neighbour], distance, next_link, order, network
-                )
-                if hop is not None:
-                    next_link[source].update(dict.fromkeys(pops_of[destination_isp], hop))
-    reachable = _without_dead_ends(next_link, {link.id: (link.a, link.b) for link in links})
-    return Routes(reachable, {link.id: (link.a, link.b) for link in network.core_links})
+    between = np.flatnonzero(~internal & up)
+    if len(between):
+        graph = _isp_graph(network, [links[index] for index in between])
+        exits = kernels.nearest_exits(graph, between, ends, blocks, next_step, distance)
+        kernels.route_between(graph, exits, blocks, next_step)
+        if np.any(distance == kernels.UNREACHABLE):  # an ISP in parts can promise what it can't deliver
+            kernels.drop_dead_ends(ends, next_step)
+    return Routes(tuple(pop_index), tuple(link.id for link in links), ends, next_step)
 
 
 def unreachable_pairs(network: Network, routes: Routes) -> list[tuple[str, str]]:
-    """Pairs of PoPs without a route, in the order of the file."""
-    return [
-        (source.id, destination.id)
-        for source in network.pops
-        for destination in network.pops
-        if source.id != destination.id and destination.id not in routes.next_link[source.id]
-    ]
+    """(source, destination) of PoPs without a route, in the order of the network."""
+    cut = routes.next_step.T < 0
+    np.fill_diagonal(cut, False)
+    return [(network.pops[i].id, network.pops[j].id) for i, j in np.argwhere(cut)]
 
 
-def as_routes(network: Network, failed: frozenset[str] = frozenset()) -> dict[str, dict[str, str]]:
-    """`result[destination ISP][ISP]` is the next ISP on the chosen, valley-free route."""
-    asn = {isp.name: isp.asn for isp in network.isps}
-    providers: dict[str, set[str]] = defaultdict(set)
-    customers: dict[str, set[str]] = defaultdict(set)
-    peers: dict[str, set[str]] = defaultdict(set)
-    for link in network.core_links:
-        if link.kind != "interdomain" or link.id in failed:
-            continue
-        isp_a, isp_b = network.isp_of_pop(link.a), network.isp_of_pop(link.b)
-        if link.relationship == "customer-provider":
-            providers[isp_a].add(isp_b)
-            customers[isp_b].add(isp_a)
-        else:
-            peers[isp_a].add(isp_b)
-            peers[isp_b].add(isp_a)
-
-    return {isp.name: _routes_to(isp.name, asn, providers, customers, peers) for isp in network.isps}
-
-
-def _routes_to(
-    destination: str,
-    asn: Mapping[str, int],
-    providers: Mapping[str, set[str]],
-    customers: Mapping[str, set[str]],
-    peers: Mapping[str, set[str]],
-) -> dict[str, str]:
-    """The next ISP towards `destination` for each ISP that has a route."""
-    # A route is (how it was learned, AS path length, ASN of the next ISP, next ISP); the smallest wins.
-    best: dict[str, tuple[int, int, int, str]] = {destination: (-1, 0, 0, destination)}
-
-    # Customer routes climb from the destination to its providers, breadth first.
-    frontier = [destination]
-    while frontier:
-        offers: dict[str, tuple[int, int, int, str]] = {}
-        for isp in frontier:
-            for provider in providers.get(isp, ()):
-                offer = (_CUSTOMER, best[isp][1] + 1, asn[isp], isp)
-                if provider not in best and (provider not in offers or offer < offers[provider]):
-                    offers[provider] = offer
-        best.update(offers)
-        frontier = list(offers)
-
-    # An ISP tells its peers only what it has from customers (or itself), so this is one step.
-    with_customer_route = list(best)
-    offers = {}
-    for isp in with_customer_route:
-        for peer in peers.get(isp, ()):
-            offer = (_PEER, best[isp][1] + 1, asn[isp], isp)
-            if peer not in best and (peer not in offers or offer < offers[peer]):
-                offers[peer] = offer
-    best.update(offers)
-
-    # Everyone tells customers the best that it has; shortest first, as in Dijkstra's algorithm.
-    heap = [(route[1], asn[isp], isp) for isp, route in best.items()]
-    heapq.heapify(heap)
-    while heap:
-        length, _, isp = heapq.heappop(heap)
-        if length > best[isp][1]:
-            continue
-        for customer in customers.get(isp, ()):
-            offer = (_PROVIDER, length + 1, asn[isp], isp)
-            if customer not in best or offer < best[customer]:
-                best[customer] = offer
-                heapq.heappush(heap, (offer[1], asn[customer], customer))
-    return {isp: route[3] for isp, route in best.items() if isp != destination}
-
-
-def _towards(
-    destination: str, links: list[Link], order: Mapping[str, int]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Distance to `destination` of each PoP that reaches it over `links`, and its next link."""
-    neighbours: dict[str, list[tuple[Link, str]]] = defaultdict(list)
+def _isp_graph(network: Network, links: Sequence[Link]) -> kernels.IspGraph:
+    """Who borders on whom, and as what, over these interdomain links."""
+    isp_index = {isp.name: index for index, isp in enumerate(network.isps)}
+    isp_of = {pop.id: isp_index[pop.isp] for pop in network.pops}
+    neighbours: list[dict[int, int]] = [{} for _ in network.isps]
     for link in links:
-        neighbours[link.a].append((link, link.b))
-        neighbours[link.b].append((link, link.a))
-    distance = {destination: 0.0}
-    heap = [(0.0, destination)]
-    while heap:
-        length, here = heapq.heappop(heap)
-        if length > distance[here]:
-            continue
-        for link, there in neighbours[here]:
-            candidate = length + link.weight
-            if candidate < distance.get(there, float("inf")):
-                distance[there] = candidate
-                heapq.heappush(heap, (candidate, there))
-    hops = {
-        pop: min((link.weight + distance[there], order[link.id], link.id) for link, there in neighbours[pop])[
-            2
-        ]
-        for pop in distance
-        if pop != destination
+        a, b = isp_of[link.a], isp_of[link.b]
+        paid = link.relationship == "customer-provider"
+        neighbours[a][b] = kernels.PROVIDER if paid else kernels.PEER
+        neighbours[b][a] = kernels.CUSTOMER if paid else kernels.PEER
+    customers = {
+        isp: [other for other, kind in around.items() if kind == kernels.CUSTOMER]
+        for isp, around in enumerate(neighbours)
     }
-    return distance, hops
-
-
-def _exit(
-    source: str,
-    isp: str,
-    exits: list[Link],
-    distance: Mapping[str, Mapping[str, float]],
-    next_link: Mapping[str, Mapping[str, str]],
-    order: Mapping[str, int],
-    network: Network,
-) -> str | None:
-    """The next link from `source` towards the nearest of `exits`; None where it reaches none."""
-    choices = []
-    for link in exits:
-        border = link.a if network.isp_of_pop(link.a) == isp else link.b
-        if source in distance[border]:
-            choices.append((distance[border][source], order[link.id], border, link.id))
-    if not choices:
-        return None
-    _, _, border, link_id = min(choices)
-    return link_id if border == source else next_link[source][border]
-
-
-def _without_dead_ends(
-    next_link: Mapping[str, Mapping[str, str]], ends: Mapping[str, tuple[str, str]]
-) -> dict[str, dict[str, str]]:
-    """Drop next hops that lead nowhere, as where an ISP on the way is split into parts by a failure."""
-    good: dict[tuple[str, str], bool] = {}
-
-    def arrives(pop: str, destination: str) -> bool:
-        trail: list[str] = []
-        while pop != destination and (pop, destination) not in good:
-            trail.append(pop)
-            link = next_link[pop].get(destination)
-            if link is None:
-                break
-            a, b = ends[link]
-            pop = b if pop == a else a
-        result = pop == destination or good.get((pop, destination), False)
-        good.update(dict.fromkeys(((step, destination) for step in trail), result))
-        return result
-
-    return {
-        pop: {destination: link for destination, link in table.items() if arrives(pop, destination)}
-        for pop, table in next_link.items()
-    }
+    try:
+        customers_first = list(TopologicalSorter(customers).static_order())
+    except CycleError as error:
+        names = " pays ".join(network.isps[isp].name for isp in error.args[1])
+        raise ValueError(f"ISPs that pay each other in a circle have no stable routes: {names}") from None
+    asn = [isp.asn for isp in network.isps]
+    return kernels.IspGraph.of(neighbours, customers_first, asn)

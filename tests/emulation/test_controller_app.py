@@ -45,9 +45,7 @@ def _network() -> Network:
     )
     core = (
         Link("paris--lyon", "internal", "cablenet.paris", "cablenet.lyon", LINE, LINE),
-        Link(
-            "rome--lyon", "interdomain", "dslnet.rome", "cablenet.lyon", LINE, LINE, 1.0, "customer-provider"
-        ),
+        Link("rome--lyon", "interdomain", "dslnet.rome", "cablenet.lyon", LINE, LINE, "customer-provider"),
     )
     hosts = tuple(
         Host(f"h{n}", pop.id, pop.isp, "leecher", ip, f"02:00:00:00:01:{n:02x}", "line", f"h{n}--{pop.id}")

@@ -38,7 +38,7 @@ def pop(isp_name: str, name: str, at: tuple[float, float] | None = None, pid: st
         1,
         latitude,
         longitude,
-        pid or f"{isp_name}-{name}",
+        pid or f"{isp_name}:{name}",
     )
 
 
@@ -47,7 +47,7 @@ def core_link(
 ) -> Link:
     kind = "internal" if a.split(".")[0] == b.split(".")[0] else "interdomain"
     direction = Direction(int(mbit_s * 1e6), 0.005)
-    return Link(f"{a}--{b}", kind, a, b, direction, direction, 1.0, relationship, tariff)
+    return Link(f"{a}--{b}", kind, a, b, direction, direction, relationship, tariff)
 
 
 def host(pop_id: str, role: Any, number: int, access: str = "dsl") -> Host:

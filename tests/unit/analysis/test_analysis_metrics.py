@@ -8,13 +8,15 @@ l1 -> l2 3000, in all 10000.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from synthetic_results import SECOND, TARIFF, core_link, host, isp, pop, with_hosts, write_trial
 
 from testbed.analysis.load import load_trial
 from testbed.analysis.metrics import measure, trial_rows
 from testbed.errors import RunError
-from testbed.topology.model import Network
+from testbed.topology.model import Direction, Network
 
 S, R1, R2 = "right.c.seed1", "right.c.leecher1", "right.c.leecher2"
 L1, L2 = "left.a.leecher1", "left.b.leecher1"
@@ -107,7 +109,7 @@ def test_payload_is_split_by_where_the_sender_is(values):
 
 
 def test_a_pid_may_hold_several_pops(values):
-    found = values(small_network(pid_of_b="left-a"))
+    found = values(small_network(pid_of_b="left:a"))
     assert found["bytes_same_pid", "all"] == 6000
     assert found["bytes_same_isp", "all"] == 0
 
@@ -147,6 +149,16 @@ def test_utilisation_is_that_of_the_busier_direction_while_active(values):
     assert found["max_utilisation", f"link:{BORDER}"] == pytest.approx(5e6 * 8 / (8e6 * 10))
     assert found["max_utilisation", f"link:{INNER}"] == pytest.approx(4e6 * 8 / (10e6 * 10))
     assert found["max_utilisation", "all"] == pytest.approx(0.5)
+
+
+def test_the_load_of_others_counts_in_the_utilisation(values):
+    network = small_network()
+    busy = Direction(8_000_000, background_bps=2_000_000)
+    links = [
+        replace(link, forward=busy, backward=busy) if link.id == BORDER else link for link in network.links
+    ]
+    found = values(replace(network, links=tuple(links)))
+    assert found["max_utilisation", f"link:{BORDER}"] == pytest.approx((5e6 * 8 / 10 + 2e6) / 10e6)
 
 
 def test_utilisation_leaves_out_what_came_before_the_swarm(values):

@@ -36,7 +36,7 @@ def network_of(pops_of_isps: Sequence[int], core: Sequence[tuple[str, str]], hos
             b,
             LINE,
             LINE,
-            relationship=None if a[0] == b[0] else "customer-provider",
+            None if a[0] == b[0] else "customer-provider",
         )
         for n, (a, b) in enumerate(core)
     ]
@@ -122,7 +122,7 @@ def check_everyone_is_reached(network: Network, routes: Routes) -> None:
     for source in network.hosts:
         for target in network.hosts:
             links, reached, ttl, fields = walk(network, program, source, target.ip)
-            if source.pop != target.pop and target.pop not in routes.next_link.get(source.pop, {}):
+            if source.pop != target.pop and not routes.reaches(source.pop, target.pop):
                 assert reached == ""
                 continue
             assert reached == target.id
@@ -175,7 +175,8 @@ def test_a_switch_has_as_many_rules_as_the_formula_says(network: Network) -> Non
         expected = 2 + sum(host.pop == pop for host in network.hosts)
         for isp in network.isps:
             pops = [other.id for other in network.pops if other.isp == isp.name and other.id != pop]
-            links = [routes.next_link[pop][other] for other in pops if other in routes.next_link[pop]]
+            towards = routes.next_links(pop)
+            links = [towards[other] for other in pops if other in towards]
             if isp.name == network.isp_of_pop(pop) or len(links) < len(pops):
                 expected += len(links)
             else:
@@ -188,9 +189,10 @@ def test_any_exit_that_split_routes_need_is_an_exception_to_the_isps_prefix() ->
     # By hand, so that PoPs of b are left for by different links whatever the exit policy is.
     network = network_of((1, 3), [("b.0", "a.0"), ("b.1", "a.0"), ("b.0", "b.1"), ("b.0", "b.2")], 1)
     first, second, _, _ = (link.id for link in network.core_links)
-    ends = {link.id: (link.a, link.b) for link in network.core_links}
-    hops = {"a.0": {"b.0": first, "b.1": second, "b.2": first}}
-    program = switch_rules(network, Routes(hops, ends))["a.0"]
+    ends = {link.id: [link.a, link.b] for link in network.core_links}
+    hops: dict[str, dict[str, str]] = {pop.id: {} for pop in network.pops}
+    hops["a.0"] = {"b.0": first, "b.1": second, "b.2": first}
+    program = switch_rules(network, Routes.from_json({"next_link": hops, "ends": ends}))["a.0"]
     ports = port_numbers(network)["a.0"]
     towards = {dict(rule.match)["ipv4_dst"]: rule for rule in program if "ipv4_dst" in dict(rule.match)}
     assert {prefix: rule.actions[-1] for prefix, rule in towards.items() if not prefix.endswith("/32")} == {

@@ -26,11 +26,11 @@ VARIABLES = {
     "ready_file": None,
     "distances_log": None,
     "pids": [
-        {"pid": "cablenet-paris", "prefixes": ["10.1.0.0/24"]},
-        {"pid": "cablenet-lyon", "prefixes": ["10.1.1.0/24"]},
+        {"pid": "cablenet:paris", "prefixes": ["10.1.0.0/24"]},
+        {"pid": "cablenet:lyon", "prefixes": ["10.1.1.0/24"]},
     ],
-    "links": [{"a": "cablenet-paris", "b": "cablenet-lyon", "weight": 2.5}],
-    "external": [{"pid": "dslnet", "prefixes": ["10.2.0.0/16"], "exit": "cablenet-paris", "weight": 10}],
+    "links": [{"a": "cablenet:paris", "b": "cablenet:lyon", "weight": [2.5, 2.5]}],
+    "external": [{"pid": "dslnet", "prefixes": ["10.2.0.0/16"], "exit": "cablenet:paris", "weight": 10}],
     "intra_pid_distance": 0.0,
     "log_level": "INFO",
 }
@@ -82,7 +82,7 @@ def test_the_directory_leads_to_maps_that_belong_together(url: str) -> None:
         assert answer.headers["Content-Type"] == "application/alto-costmap+json"
         cost_map = json.load(answer)
     assert cost_map["meta"]["dependent-vtags"][0]["tag"] == tag
-    assert cost_map["cost-map"]["cablenet-lyon"]["dslnet"] == 12.5
+    assert cost_map["cost-map"]["cablenet:lyon"]["dslnet"] == 12.5
 
 
 @pytest.mark.parametrize("path", ["/", "/networkmap", "/costmap/routingcost"])
@@ -105,7 +105,7 @@ def test_published_distances_are_on_record(url: str, folder: Path) -> None:
     assert url
     rows = [json.loads(line) for line in (folder / "distances.jsonl").read_text().splitlines()]
     found = {(row["src_pid"], row["dst_pid"]): row["p_distance"] for row in rows}
-    assert found["dslnet", "cablenet-lyon"] == 12.5
+    assert found["dslnet", "cablenet:lyon"] == 12.5
     assert len(found) == 8
     assert 0 < rows[0]["t_ns"] <= time.monotonic_ns()
 

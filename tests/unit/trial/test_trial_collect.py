@@ -179,7 +179,7 @@ def test_announces_name_hosts_and_a_torn_last_line_is_left_out(raw: Path, networ
 
 
 def test_distances_of_before_the_start_are_in_force_from_the_start(raw: Path, network: Network) -> None:
-    line = {"src_pid": "left-one", "dst_pid": "left-two", "p_distance": 2.0}
+    line = {"src_pid": "left:one", "dst_pid": "left:two", "p_distance": 2.0}
     write_lines(
         raw / "left.one.portal.distances.jsonl", {"t_ns": START - 9, **line}, {"t_ns": START + 9, **line}
     )
