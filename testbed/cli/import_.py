@@ -1,0 +1,221 @@
+"""`testbed import`: networks of the Topology Zoo, SNDlib, Rocketfuel and CAIDA as topology files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import typer
+
+from testbed.errors import Problem, RunError, UserError
+
+if TYPE_CHECKING:
+    from testbed.topology.importers import Choices, Imported, Source
+
+ValueT = TypeVar("ValueT")
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(help="GraphML, SNDlib native, Rocketfuel or CAIDA as-rel; .gz and .bz2 too."),
+    ],
+    isp: Annotated[str | None, typer.Option("--as", metavar="ISP", help="Name of the ISP.")] = None,
+    asn: Annotated[int | None, typer.Option("--asn", min=1, max=4294967295, help="Its number.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the topology.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; without it, stdout.")
+    ] = None,
+    capacity: Annotated[
+        str | None, typer.Option("--capacity", help="Of links whose capacity the file does not say.")
+    ] = None,
+    delay: Annotated[
+        str | None, typer.Option("--delay", help="Of links whose delay nothing in the file says.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option("--scale", help="All capacities times this, to fit on one machine.")
+    ] = 1.0,
+    external: Annotated[
+        Literal["drop", "keep", "peers", "customers"] | None,
+        typer.Option(
+            "--external",
+            help="GraphML: neighbours that the file marks as external: drop (the default), keep as PoPs, "
+            "or make ISPs that are peers or customers.",
+        ),
+    ] = None,
+    latencies: Annotated[
+        Path | None,
+        typer.Option(
+            "--latencies",
+            help="Rocketfuel: the file with the latencies.  [default: the one beside FILE, if there]",
+        ),
+    ] = None,
+    by_city: Annotated[
+        bool, typer.Option("--by-city", help="Rocketfuel: the routers of a city as one PoP.")
+    ] = False,
+    around: Annotated[
+        int | None, typer.Option("--around", metavar="ASN", help="CAIDA: the AS to cut around.")
+    ] = None,
+    radius: Annotated[
+        int | None,
+        typer.Option(
+            "--radius", min=0, help="CAIDA: at most so many links away.  [default: what --limit needs]"
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="CAIDA: at most so many ASes.  [default: 200]")
+    ] = None,
+) -> None:
+    """Make a topology file of a network that others published. The format is found by the content.
+
+    What was guessed or left out is said on stderr and in the head of the file.
+
+    Example: testbed import Geant2012.graphml --as geant -o geant.yaml
+    """
+    from testbed.spec.units import parse_duration, parse_rate
+    from testbed.topology.importers import Choices, import_topology
+
+    choices = Choices(
+        isp=_name(isp, "--as"),
+        asn=asn,
+        name=_name(name, "--name"),
+        capacity_bps=_quantity(capacity, parse_rate, "--capacity"),
+        delay_s=_quantity(delay, parse_duration, "--delay"),
+        scale=_factor(scale),
+        external=external,
+        by_city=by_city,
+        around=around,
+        radius=radius,
+        limit=limit,
+    )
+    source = _source(file, latencies)
+    imported = import_topology(source, choices)
+    text = _checked(imported, source, choices)
+    _write(text, output)
+    for note in imported.notes:
+        typer.echo(f"{source.name}: {note}", err=True)
+    if output is not None:
+        typer.echo(f"{output}: {_summary(imported)}", err=True)
+
+
+def _name(text: str | None, option: str) -> str | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from testbed.spec.topology import Name
+
+    try:
+        return None if text is None else TypeAdapter[str](Name).validate_python(text)
+    except ValidationError:
+        raise UserError(
+            Problem(
+                f"'{text}' is no name",
+                where=option,
+                allowed="a letter, then up to 23 letters, digits or dashes, all lower case",
+            )
+        ) from None
+
+
+def _quantity(text: str | None, parse: Callable[[str], ValueT], option: str) -> ValueT | None:
+    from pydantic_core import PydanticCustomError
+
+    try:
+        return None if text is None else parse(text)
+    except PydanticCustomError as error:
+        allowed = str((error.context or {}).get("allowed", ""))
+        raise UserError(Problem(error.message(), where=option, allowed=allowed)) from None
+
+
+def _factor(scale: float) -> float:
+    if not 1e-9 <= scale <= 1e9:
+        raise UserError(Problem(f"{scale} is no factor", where="--scale", allowed="such as 0.001"))
+    return scale
+
+
+def _source(file: Path, latencies: Path | None) -> Source:
+    """The file and, of Rocketfuel's pair, the other one if it is there."""
+    from testbed.topology.importers import Source, other_name
+
+    other = latencies
+    if other is None and (name := other_name(file.name)) is not None:
+        beside = file.with_name(name)
+        other = beside if beside.is_file() else None
+    return Source(
+        where=str(file),
+        name=file.name if file.name else str(file),
+        data=_read(file),
+        folder=file.resolve().parent.name,
+        other=None if other is None else _read(other),
+        other_where="" if other is None else str(other),
+        other_chosen=latencies is not None,
+    )
+
+
+def _read(file: Path) -> bytes:
+    from testbed.topology.importers import unpacked
+
+    try:
+        return unpacked(file.read_bytes(), str(file))
+    except FileNotFoundError:
+        raise UserError(Problem("there is no such file", where=str(file))) from None
+    except IsADirectoryError:
+        raise UserError(Problem("is a folder", where=str(file), allowed="a file")) from None
+    except OSError as error:
+        raise UserError(Problem(f"can't be read: {error.strerror}", where=str(file))) from None
+
+
+def _checked(imported: Imported, source: Source, choices: Choices) -> str:
+    """The text of the topology file, which the testbed itself reads without a complaint."""
+    from testbed.spec.loading import Document
+    from testbed.spec.topology import topology_of
+    from testbed.spec.yaml_reader import Places, read_yaml
+    from testbed.topology.writing import topology_yaml
+
+    text = topology_yaml(imported.data, _comment(imported, source, choices))
+    places = Places()
+    path = Path("imported.yaml")
+    try:
+        topology_of(Document(path, read_yaml(text, path, places), places))
+    except UserError as error:
+        raise RuntimeError(f"a bug of the importer: what it wrote does not validate: {error}") from error
+    return text
+
+
+def _comment(imported: Imported, source: Source, choices: Choices) -> list[str]:
+    """The head of the file: where it is from, what was done to it, what was guessed or left out."""
+    from testbed.topology.importers import format_of
+
+    said = [f"Imported from {source.name} ({format_of(source).name}) by `testbed import`."]
+    if choices.scale != 1:
+        said.append(f"All capacities are times {choices.scale:g}.")
+    lines = textwrap.wrap(" ".join(said), 106)
+    for note in imported.notes:
+        lines += textwrap.wrap(f"- {note}", 106, subsequent_indent="  ", break_long_words=False)
+    return lines
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except FileNotFoundError:
+        mend = f"mkdir -p {output.parent}"
+        raise UserError(Problem(f"there is no folder {output.parent}", where="--output", mend=mend)) from None
+    except IsADirectoryError:
+        raise UserError(Problem(f"{output} is a folder", where="--output", allowed="a file")) from None
+    except PermissionError as error:
+        raise RunError(f"can't write {output}: {error.strerror}", mend="write elsewhere: -o FILE") from None
+
+
+def _summary(imported: Imported) -> str:
+    from testbed.topology.importers.common import counted
+
+    isps = imported.data["isps"]
+    pops = sum(len(isp["pops"]) for isp in isps.values())
+    links = sum(len(isp.get("links", ())) for isp in isps.values())
+    parts = [counted(len(isps), "ISP"), counted(pops, "PoP"), counted(links, "internal link")]
+    outer = len(imported.data.get("interdomain", ()))
+    return ", ".join(parts) + (f", {outer} between ISPs" if outer else "")
