@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from testbed import __version__
-from testbed.cli import clean, doctor, plan, report, shell, validate
+from testbed.cli import clean, doctor, generate, graph, import_, plan, report, schema, shell, validate
 from testbed.cli import run as run_verb
 from testbed.errors import RunError, UserError
 
@@ -40,6 +40,10 @@ app = typer.Typer(
 # it needs, so that `testbed --help` stays quick.
 app.command("doctor")(doctor.doctor)
 app.command("validate")(validate.validate)
+app.command("schema")(schema.schema)
+app.command("graph")(graph.graph)
+app.add_typer(generate.app, name="generate")
+app.command("import")(import_.import_)
 app.command("plan")(plan.plan)
 app.command("run")(run_verb.run)
 app.command("report")(report.report)
