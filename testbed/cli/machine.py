@@ -29,7 +29,7 @@ def planned(experiment: Path) -> tuple[tuple[TrialPlan, ...], Engines]:
     from testbed.spec.experiment import load_experiment
     from testbed.trial.capacity import Machine, expected_load, too_much
     from testbed.trial.plan import plan_trials
-    from testbed.trial.runner import deciding_environment
+    from testbed.trial.provenance import deciding_environment
 
     spec, document, topology, _ = load_experiment(experiment)
     engines = probe_engines()

@@ -23,7 +23,7 @@ def shell(
 
     from testbed.cli.machine import need_root, planned
     from testbed.cli.progress import Display
-    from testbed.trial.runner import Laboratory
+    from testbed.trial.laboratory import Laboratory
 
     class Prompt(CLI):  # type: ignore[misc]
         """Mininet's prompt, for host names with dots and dashes."""

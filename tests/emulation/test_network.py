@@ -22,8 +22,8 @@ from testbed.emulation.capabilities import probe_engines
 from testbed.emulation.commands import apply
 from testbed.errors import RunError
 from testbed.topology.model import Network
+from testbed.trial.laboratory import Laboratory
 from testbed.trial.plan import TrialPlan
-from testbed.trial.runner import Laboratory
 
 pytestmark = [
     pytest.mark.emulation,

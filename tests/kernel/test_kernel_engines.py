@@ -18,8 +18,8 @@ import small_experiment
 
 from testbed.emulation.capabilities import Engines, probe_engines
 from testbed.topology.model import Network
+from testbed.trial.laboratory import Laboratory
 from testbed.trial.plan import TrialPlan
-from testbed.trial.runner import Laboratory
 
 pytestmark = [
     pytest.mark.emulation,

@@ -1,0 +1,289 @@
+"""A living network with its services: build it, run a swarm in it, keep the record, remove everything.
+
+A `TrialPlan` goes in, a folder with the trial's record comes out. Whatever happens, nothing is left running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from testbed.controller.rules import port_numbers
+from testbed.emulation import fidelity
+from testbed.emulation.capabilities import Engines
+from testbed.emulation.journal import Journal
+from testbed.emulation.network import EmulatedNetwork
+from testbed.emulation.processes import Supervisor
+from testbed.errors import RunError, TestbedError
+from testbed.peers.content import Content, make_content
+from testbed.trial import configuration, record
+from testbed.trial.collect import Queues, collect
+from testbed.trial.configuration import Paths
+from testbed.trial.events import Emit, Event, EventLog, Progress
+from testbed.trial.plan import TrialPlan
+from testbed.trial.provenance import notes, versions
+from testbed.trial.services import Services
+from testbed.trial.swarm import PeerStart, Swarm
+from testbed.trial.verdict import doubts
+
+_CLIENT_MODULE = "testbed.peers.libtorrent_client"
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class _Measured:
+    """What the runner itself observes while a trial runs."""
+
+    queues: list[tuple[int, Queues]] = field(default_factory=list)
+    samples: list[fidelity.Sample] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    active_ns: tuple[int, int] = (0, 0)
+    timings_s: dict[str, float] = field(default_factory=dict)
+    recorded: bool = False
+
+
+class Laboratory:
+    """A living network with its services, for one trial or for a person at the Mininet prompt.
+
+    Used as a context: leaving it ends every process and removes all that was made, also after an error or
+    Ctrl-C, and keeps what was measured.
+    """
+
+    def __init__(self, plan: TrialPlan, folder: Path, engines: Engines, emit: Emit) -> None:
+        self.plan = plan
+        self.engines = engines
+        self._emit = emit
+        self._folder = folder
+        self._measured = _Measured()
+
+    def __enter__(self) -> Laboratory:
+        self._journal = Journal.create(self.plan.experiment.name)
+        try:
+            self.supervisor = Supervisor(self._journal)
+            self.paths = Paths(self._folder, self._journal.folder, self._journal.memory_folder())
+            self.paths.make()
+            self._events = EventLog(self._folder / record.EVENTS)
+            configuration.write_topology(self.plan, self.paths)
+            self.net = EmulatedNetwork(
+                self.plan.network,
+                port_numbers(self.plan.network),
+                self.engines,
+                self._journal,
+                congestion_control=self.plan.experiment.congestion_control,
+            )
+            self._services = Services(self.plan, self.paths, self.supervisor, self.net)
+        except BaseException:
+            self._journal.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        # A second Ctrl-C must not leave half of it behind, nor a disk that is full.
+        with _interrupts_held(), closing(self._journal), closing(self._events):
+            self.net.stop()
+            self.supervisor.stop_all()
+            if error is not None:
+                self._keep_what_there_is(error)
+
+    def build_network(self) -> None:
+        network = self.plan.network
+        what = f"{len(network.pops)} switches, {len(network.hosts)} hosts, {len(network.links)} links"
+        self._step("network", f"building {what}", lambda: self.net.build(self.supervisor, self.paths.logs))
+
+    def start_controller(self) -> None:
+        """Start the controller; it is ready when every switch has confirmed every rule."""
+        self._step("controller", "installing rules through Ryu", self._services.start_controller)
+
+    def check_paths(self) -> None:
+        """Ping from the tracker to one host at every PoP. Raises RunError naming pairs without an answer."""
+        self._step("paths", "checking that packets get through", self._check_paths)
+
+    def start_portals(self) -> None:
+        count = len(self.plan.portal_hosts)
+        self._step("portals", f"starting {count} ISP portals", self._services.start_portals)
+
+    def start_tracker(self) -> None:
+        """Start the tracker; it is ready when it has the maps of all portals."""
+        what = f"starting the tracker with policy {self.plan.policy}"
+        self._step("tracker", what, self._services.start_tracker)
+
+    def run_swarm(self) -> None:
+        """Let the peers come, download and leave."""
+        plan, measured = self.plan, self._measured
+        self._emit(Event("step", f"downloading: {len(plan.leechers)} leechers"))
+        begun = time.monotonic()
+        content = self._make_content()
+        server = self.supervisor.fork_server(_CLIENT_MODULE, self.paths.logs / "fork-server.log")
+        probe = fidelity.Probe(self.net.switch_pids)
+        swarm = Swarm(
+            self.supervisor,
+            server,
+            self._peers(content),
+            self.paths.progress_socket,
+            lambda event, host: self._events.write(event, host=host),
+        )
+        self._events.start_ns = time.monotonic_ns()
+        self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
+        try:
+            measured.unfinished = swarm.watch(
+                plan.arrivals, plan.experiment.timeout, lambda progress: self._second(progress, probe)
+            )
+        finally:
+            probe.close()
+        leechers = {host.id for host in plan.leechers}
+        first = min(arrival.start_s for arrival in plan.arrivals if arrival.host in leechers)
+        measured.active_ns = (round(first * 1e9), self._now_ns())
+        self._events.write("swarm_ended", unfinished=len(measured.unfinished))
+        measured.killed = [process.name for process in swarm.leave()]
+        measured.timings_s["swarm"] = round(time.monotonic() - begun, 3)
+
+    def wait_for_last_counters(self) -> None:
+        """Wait until each switch has been polled after the last packet."""
+        silent_ns = time.monotonic_ns()
+        self._services.wait_for_last_counters(silent_ns)
+        last = {**self.net.queues(), **self.net.uplink_queues()}
+        self._measured.queues.append((silent_ns, last))
+
+    def keep_record(self) -> None:
+        measured = self._measured
+        measured.recorded = True
+        collect(
+            self._folder,
+            self.paths.raw,
+            self.plan.network,
+            self.plan.experiment.client.program,
+            self._events.start_ns,
+            measured.queues,
+            measured.samples,
+        )
+
+    def write_manifest(self) -> dict[str, Any]:
+        """The manifest, which makes the folder whole. Returns what it says."""
+        plan, measured = self.plan, self._measured
+        reasons = [*fidelity.judge(measured.samples), *self._doubts()]
+        manifest = {
+            "trial": plan.id,
+            "experiment": plan.experiment.name,
+            "policy": plan.policy,
+            "policy_index": plan.policy_index,
+            "parameters": dict(plan.parameters),
+            "repeat": plan.repeat,
+            "seed": plan.seed,
+            "spec_file": plan.file,
+            "spec": plan.experiment.model_dump(mode="json"),
+            "verdict": "suspect" if reasons else "valid",
+            "reasons": reasons,
+            "notes": notes(self.engines),
+            "active_ns": list(measured.active_ns),
+            "content_bytes": plan.experiment.swarm.content.size,
+            "capabilities": {"delay": self.engines.delay, "datapath": self.engines.datapath},
+            "congestion_control": plan.experiment.congestion_control,
+            "versions": versions(),
+            "kernel": platform.release(),
+            "machine": {"cores": os.cpu_count(), "name": platform.node()},
+            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "timings_s": measured.timings_s,
+        }
+        path = self._folder / record.MANIFEST
+        path.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        return manifest
+
+    # How the steps are done.
+
+    def _step(self, name: str, text: str, work: Callable[[], None]) -> None:
+        self._emit(Event("step", text))
+        begun = time.monotonic()
+        work()
+        self._measured.timings_s[name] = round(time.monotonic() - begun, 3)
+
+    def _check_paths(self) -> None:
+        tracker = self.plan.tracker_host.id
+        one_a_pop = {host.pop: host.id for host in reversed(self.plan.network.hosts)}
+        pairs = [(tracker, host) for host in one_a_pop.values() if host != tracker]
+        lost = self.net.unreachable(pairs)
+        if lost:
+            shown = ", ".join(f"{source} to {destination}" for source, destination in lost)
+            raise RunError(f"no packet came through from {shown}", mend="see the controller's log")
+        self.net.enlarge_switch_buffers()
+
+    def _make_content(self) -> Content:
+        spec, swarm = self.plan.experiment, self.plan.experiment.swarm
+        return make_content(
+            self.paths.memory / "content",
+            f"{spec.name}.bin",
+            swarm.content.size,
+            swarm.content.piece,
+            self.plan.seed,
+            configuration.announce_url(self.plan),
+            private=not (spec.client.peer_exchange or spec.client.dht or spec.client.local_discovery),
+        )
+
+    def _peers(self, content: Content) -> dict[str, PeerStart]:
+        peers = {}
+        for host in self.plan.network.hosts:
+            if host.role not in ("leecher", "seed"):
+                continue
+            payload = content.payload.parent if host.role == "seed" else self.paths.memory / host.id
+            payload.mkdir(exist_ok=True)
+            peers[host.id] = PeerStart(
+                role=host.role,
+                config=configuration.write_client(self.plan, self.paths, host, content.torrent, payload),
+                log=self.paths.logs / f"{host.id}.log",
+                namespace=self._namespace(host.id),
+            )
+        return peers
+
+    def _second(self, progress: Progress, probe: fidelity.Probe) -> None:
+        self._measured.samples.append(probe.sample())
+        self._measured.queues.append((time.monotonic_ns(), self.net.queues()))
+        self._emit(Event("progress", "", {"progress": progress}))
+
+    def _doubts(self) -> list[str]:
+        stuck = [
+            f"{name} did not stop when asked, and its record may lack its end"
+            for name in self._measured.killed
+        ]
+        return stuck + doubts(
+            self.plan.network,
+            record.read_table(self._folder, "links"),
+            record.read_table(self._folder, "peers"),
+            record.read_table(self._folder, "transfers"),
+            self.plan.experiment.swarm.content.size,
+            self._measured.unfinished,
+            self.plan.experiment.timeout,
+            self._measured.active_ns,
+        )
+
+    def _keep_what_there_is(self, error: BaseException) -> None:
+        """After a failure: the error among the events, and the tables of what was measured."""
+        with suppress(OSError, ValueError, KeyError, TestbedError):
+            self._events.write("failed", error=str(error) or type(error).__name__)
+            if self._measured.samples and not self._measured.recorded:
+                self.keep_record()
+
+    def _namespace(self, host: str) -> str:
+        return self.net.blueprint.namespace(host)
+
+    def _now_ns(self) -> int:
+        return time.monotonic_ns() - self._events.start_ns
+
+
+class _interrupts_held:
+    """While in this context, Ctrl-C, SIGTERM and SIGHUP are ignored."""
+
+    def __enter__(self) -> None:
+        self._before = {n: signal.signal(n, signal.SIG_IGN) for n in _INTERRUPTS}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
