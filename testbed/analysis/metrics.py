@@ -31,6 +31,8 @@ Bool = npt.NDArray[np.bool_]
 
 RESIDUAL_LIMIT = 0.05
 """A trial whose residual is above this is suspect: part of its traffic was not measured."""
+RESIDUAL_FLOOR_BYTES = 1_000_000
+"""Where less than this crosses between ISPs, what portals and the tracker say is a large part of it."""
 
 CORE_KINDS: tuple[LinkKind, ...] = ("internal", "interdomain")
 
@@ -272,8 +274,9 @@ def residual_rows(measured: Measured) -> Iterator[Row]:
 def accounting_doubts(measured: Measured, rows: Sequence[Row]) -> list[str]:
     """Why the two sides of the accounting do not fit: what clients report and what switches counted."""
     doubts = []
-    share = next(row.value for row in rows if (row.metric, row.scope) == ("residual", "all"))
-    if share > RESIDUAL_LIMIT:
+    whole = {row.metric: row.value for row in rows if row.scope == "all"}
+    share = whole.get("residual", 0.0)
+    if share > RESIDUAL_LIMIT and whole["interdomain_bytes"] > RESIDUAL_FLOOR_BYTES:
         doubts.append(
             f"{share:.1%} of the bytes between ISPs are not explained by what clients report (limit "
             f"{RESIDUAL_LIMIT:.0%})"

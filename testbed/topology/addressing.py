@@ -56,9 +56,15 @@ def pop_prefixes(
 
 def _free_subnets(pool: IPv4Network, length: int, taken: Sequence[IPv4Network]) -> Iterator[IPv4Network]:
     """Subnets of a pool that overlap none of `taken`, without the pool's first."""
-    subnets = pool.subnets(new_prefix=length)
-    next(subnets)
-    return (subnet for subnet in subnets if not any(subnet.overlaps(other) for other in taken))
+    size = 1 << (32 - length)
+    first, last = int(pool.network_address), int(pool.broadcast_address)
+    busy = sorted((int(other.network_address), int(other.broadcast_address)) for other in taken)
+    next_busy = 0
+    for start in range(first + size, last + 1, size):
+        while next_busy < len(busy) and busy[next_busy][1] < start:
+            next_busy += 1
+        if next_busy == len(busy) or busy[next_busy][0] >= start + size:
+            yield IPv4Network((start, length))
 
 
 def host_addresses(pop_prefix: IPv4Network, count: int, pop: str) -> list[IPv4Address]:

@@ -78,7 +78,7 @@ def _pops(
 def pids_of(name: str, isp: IspSpec) -> dict[str, str]:
     """The PID of each PoP of an ISP: `isp:pop`, `isp:metro` or `isp:group`, or `isp` where all share one.
 
-    A PoP without a metro is a metro of its own. The colon is in no name, so PIDs of two ISPs differ.
+    A PoP without a metro is of the metro that has its own name. The colon is in no name, so PIDs of two ISPs differ.
     """
     if isp.pids == "isp":
         return dict.fromkeys(isp.pops, name)
@@ -129,7 +129,9 @@ def _core_links(spec: TopologySpec) -> Iterator[Link]:
         tariff = Tariff(**outer.tariff.model_dump()) if outer.tariff else None
         yield Link(link_id(a, b), "interdomain", a, b, *ways, outer.relationship, tariff)
     for name, ixp, a, b in peerings(spec):
-        delay = great_circle_delay_s(place[a], ixp.at) + great_circle_delay_s(ixp.at, place[b])
+        delay = great_circle_delay_s(place[a], place[b])
+        if ixp.at and place[a] and place[b]:
+            delay = great_circle_delay_s(place[a], ixp.at) + great_circle_delay_s(ixp.at, place[b])
         both = Direction(min(ixp.members[a], ixp.members[b]), delay, ixp.weight)
         yield Link(link_id(a, b), "interdomain", a, b, both, both, "peer-peer", ixp=name)
 

@@ -10,6 +10,10 @@ from a peer, then from a provider, then the shortest AS path, then the lowest ne
 providers only what it has from customers (Gao and Rexford, "Stable Internet Routing Without Global
 Coordination", 2001). A packet leaves its ISP by the nearest exit towards the next ISP (hot potato); of
 equally near ones by the first of the file.
+
+Where failed links leave an ISP in parts, each part chooses by itself, and no part takes a route that passes
+its own ISP again: BGP refuses paths that hold its own ASN (RFC 4271, section 9.1.2). So parts of an ISP do
+not reach each other through others. Of two parts of a neighbour that are as good, the first of the file wins.
 """
 
 from __future__ import annotations
@@ -141,25 +145,20 @@ def compute_routes(network: Network, failed: frozenset[str] = frozenset()) -> Ro
     """
     links = network.core_links
     pop_index = {pop.id: index for index, pop in enumerate(network.pops)}
-    isp_index = {isp.name: index for index, isp in enumerate(network.isps)}
-    isp_of_pop = np.array([isp_index[pop.isp] for pop in network.pops], np.int32)
     ends = np.array([[pop_index[link.a], pop_index[link.b]] for link in links], np.int32).reshape(-1, 2)
     up = np.array([link.id not in failed for link in links], bool)
     internal = np.array([link.kind == "internal" for link in links], bool)
 
     weights = np.array([[link.forward.weight, link.backward.weight] for link in links]).reshape(-1, 2)
     thousandths = np.maximum(1, np.rint(weights / WEIGHT_STEP)).astype(np.int64)
-    blocks = kernels.Blocks.of(isp_of_pop, len(network.isps))
-    inside = np.flatnonzero(internal & up)
+    inside, between = np.flatnonzero(internal & up), np.flatnonzero(~internal & up)
+    part_of_pop = _parts(ends[inside].tolist(), len(network.pops))
+    blocks = kernels.Blocks.of(part_of_pop)
     next_step, distance = kernels.shortest_inside(inside, ends, thousandths, blocks)
-
-    between = np.flatnonzero(~internal & up)
     if len(between):
-        graph = _isp_graph(network, [links[index] for index in between])
+        graph = _part_graph(network, part_of_pop, ends, [(index, links[index]) for index in between.tolist()])
         exits = kernels.nearest_exits(graph, between, ends, blocks, next_step, distance)
         kernels.route_between(graph, exits, blocks, next_step)
-        if np.any(distance == kernels.UNREACHABLE):  # an ISP in parts can promise what it can't deliver
-            kernels.drop_dead_ends(ends, next_step)
     return Routes(tuple(pop_index), tuple(link.id for link in links), ends, next_step)
 
 
@@ -170,24 +169,40 @@ def unreachable_pairs(network: Network, routes: Routes) -> list[tuple[str, str]]
     return [(network.pops[i].id, network.pops[j].id) for i, j in np.argwhere(cut)]
 
 
-def _isp_graph(network: Network, links: Sequence[Link]) -> kernels.IspGraph:
-    """Who borders on whom, and as what, over these interdomain links."""
+def _parts(ends: Sequence[tuple[int, int]], pops: int) -> Int32:
+    """The connected part that each PoP is in, numbered by their first PoPs. An ISP is one part if whole."""
+    part = [[pop] for pop in range(pops)]
+    for a, b in ends:
+        if part[a] is not part[b]:
+            small, large = sorted((part[a], part[b]), key=len)
+            large += small
+            for pop in small:
+                part[pop] = large
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(id(members), len(numbers)) for members in part], np.int32)
+
+
+def _part_graph(
+    network: Network, part_of_pop: Int32, ends: Int32, links: Sequence[tuple[int, Link]]
+) -> kernels.PartGraph:
+    """Who borders on whom, and as what, over interdomain links, given with their numbers."""
     isp_index = {isp.name: index for index, isp in enumerate(network.isps)}
-    isp_of = {pop.id: isp_index[pop.isp] for pop in network.pops}
-    neighbours: list[dict[int, int]] = [{} for _ in network.isps]
-    for link in links:
-        a, b = isp_of[link.a], isp_of[link.b]
+    parts: list[int] = part_of_pop.tolist()
+    isp_of_part = {part: isp_index[pop.isp] for part, pop in zip(parts, network.pops, strict=True)}
+    neighbours: list[dict[int, int]] = [{} for _ in isp_of_part]
+    for index, link in links:
+        a, b = (parts[end] for end in ends[index])
         paid = link.relationship == "customer-provider"
         neighbours[a][b] = kernels.PROVIDER if paid else kernels.PEER
         neighbours[b][a] = kernels.CUSTOMER if paid else kernels.PEER
     customers = {
-        isp: [other for other, kind in around.items() if kind == kernels.CUSTOMER]
-        for isp, around in enumerate(neighbours)
+        part: [other for other, kind in around.items() if kind == kernels.CUSTOMER]
+        for part, around in enumerate(neighbours)
     }
     try:
         customers_first = list(TopologicalSorter(customers).static_order())
     except CycleError as error:
-        names = " pays ".join(network.isps[isp].name for isp in error.args[1])
+        names = " pays ".join(network.isps[isp_of_part[part]].name for part in error.args[1])
         raise ValueError(f"ISPs that pay each other in a circle have no stable routes: {names}") from None
-    asn = [isp.asn for isp in network.isps]
-    return kernels.IspGraph.of(neighbours, customers_first, asn)
+    isps = [isp_of_part[part] for part in range(len(isp_of_part))]
+    return kernels.PartGraph.of(neighbours, customers_first, isps, [isp.asn for isp in network.isps])

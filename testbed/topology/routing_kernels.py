@@ -33,68 +33,77 @@ _SMALL = 100
 
 @dataclass(frozen=True)
 class Blocks:
-    """PoPs by ISP. Distances inside an ISP of n PoPs are n² numbers from `distance_start[isp]` on.
+    """PoPs by part, a part being an ISP or what is connected of it. Distances inside a part of n PoPs are n²
+    numbers from `distance_start[part]` on.
 
-    `pops` lists PoPs by ISP, those of an ISP from `start[isp]` on; `isp` and `place` (its number among the
-    PoPs of its ISP) are by PoP.
+    `pops` lists PoPs by part, those of a part from `start[part]` on; `part` and `place` (its number among the
+    PoPs of its part) are by PoP.
     """
 
-    isp: Int32
+    part: Int32
     place: Int32
     pops: Int32
     start: Int32
     distance_start: Int64
 
     @staticmethod
-    def of(isp_of_pop: Int32, isps: int) -> Blocks:
-        sizes = np.bincount(isp_of_pop, minlength=isps)
+    def of(part_of_pop: Int32) -> Blocks:
+        sizes = np.bincount(part_of_pop)
         start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        pops = np.argsort(isp_of_pop, kind="stable").astype(np.int32)
-        place = np.empty(len(isp_of_pop), np.int32)
-        place[pops] = np.arange(len(pops)) - start[isp_of_pop[pops]]
+        pops = np.argsort(part_of_pop, kind="stable").astype(np.int32)
+        place = np.empty(len(part_of_pop), np.int32)
+        place[pops] = np.arange(len(pops)) - start[part_of_pop[pops]]
         distance_start = np.concatenate([[0], np.cumsum(sizes.astype(np.int64) ** 2)])
-        return Blocks(isp_of_pop, place, pops, start, distance_start)
+        return Blocks(part_of_pop, place, pops, start, distance_start)
 
 
 @dataclass(frozen=True)
-class IspGraph:
-    """ISPs and their neighbours, as CSR: those of ISP i from `start[i]` to `start[i + 1]`.
+class PartGraph:
+    """Parts and their neighbours, as CSR: those of part i from `start[i]` to `start[i + 1]`.
 
     They stand by kind (customers, peers, providers), then by ASN; `peers_at[i]` and `providers_at[i]` are
-    where the next kind begins. `customers_first` lists ISPs so that each comes after all of its customers.
+    where the next kind begins. `isp` is the ISP of each part; `split` says that one ISP has several.
+    `customers_first` lists parts so that each comes after all of its customers.
     """
 
     neighbour: Int32
     start: Int32
     peers_at: Int32
     providers_at: Int32
+    isp: Int32
+    split: bool
     customers_first: Int32
 
     @staticmethod
     def of(
-        neighbours: Sequence[Mapping[int, int]], customers_first: Sequence[int], asn: Sequence[int]
-    ) -> IspGraph:
-        """`neighbours[i]` maps the neighbours of ISP i to what they are to it."""
-        rows = [sorted(around, key=lambda j: (around[j], asn[j])) for around in neighbours]
+        neighbours: Sequence[Mapping[int, int]],
+        customers_first: Sequence[int],
+        isp: Sequence[int],
+        asn: Sequence[int],
+    ) -> PartGraph:
+        """`neighbours[i]` maps the neighbours of part i to what they are to it; `asn` is by ISP."""
+        rows = [sorted(around, key=lambda j: (around[j], asn[isp[j]], j)) for around in neighbours]
         start = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
         fewer_than = {
             kind: start[:-1] + [sum(k < kind for k in around.values()) for around in neighbours]
             for kind in (PEER, PROVIDER)
         }
-        return IspGraph(
+        return PartGraph(
             neighbour=np.array([j for row in rows for j in row], np.int32),
             start=start.astype(np.int32),
             peers_at=fewer_than[PEER].astype(np.int32),
             providers_at=fewer_than[PROVIDER].astype(np.int32),
+            isp=np.array(isp, np.int32),
+            split=len(set(isp)) < len(isp),
             customers_first=np.array(customers_first, np.int32),
         )
 
 
 @dataclass(frozen=True)
 class Exits:
-    """The first step from each PoP towards each neighbour of its ISP: `step[start[pop] + number]`.
+    """The first step from each PoP towards each neighbour of its part: `step[start[pop] + number]`.
 
-    `number` counts the neighbours of the ISP in the order of `IspGraph`. -1 where no exit can be reached.
+    `number` counts the neighbours of the part in the order of `PartGraph`.
     """
 
     step: Int32
@@ -106,10 +115,10 @@ def shortest_inside(
 ) -> tuple[Int32, Int64]:
     """Next steps and distances over the internal `links` (numbers). Dijkstra from each destination.
 
-    `weight` is (all links, 2), there and back. `next_step` is complete for pairs inside an ISP and -1
-    elsewhere; distances are laid out as `Blocks` says, row by destination, UNREACHABLE without a path.
+    `weight` is (all links, 2), there and back. `next_step` is complete for pairs inside a part and -1
+    elsewhere; distances are laid out as `Blocks` says, row by destination.
     """
-    pops = len(blocks.isp)
+    pops = len(blocks.part)
     # Steps by the PoP where they arrive.
     steps = np.concatenate([2 * links, 2 * links + 1]).astype(np.int32)
     arrives = ends[steps // 2, 1 - steps % 2]
@@ -128,7 +137,7 @@ def shortest_inside(
         steps,
         leaves,
         cost,
-        blocks.isp,
+        blocks.part,
         blocks.place,
         blocks.start,
         blocks.distance_start,
@@ -146,7 +155,7 @@ def _shortest(
     steps: Any,
     leaves: Any,
     cost: Any,
-    isp: Any,
+    part: Any,
     place: Any,
     block_start: Any,
     distance_start: Any,
@@ -157,7 +166,7 @@ def _shortest(
     keys = np.empty(len(steps) + 1, np.int64)
     entries = np.empty(len(steps) + 1, np.int32)
     for destination in range(first, last):
-        home = isp[destination]
+        home = part[destination]
         size = np.int64(block_start[home + 1] - block_start[home])
         row = distance_start[home] + place[destination] * size
         known = distance[row : row + size]
@@ -176,7 +185,7 @@ def _shortest(
                     known[place[there]] = candidate
                     towards[there] = steps[arc]
                     count = _push(keys, entries, count, candidate, there)
-                elif candidate == known[place[there]] and there != destination:
+                elif candidate == known[place[there]]:
                     towards[there] = min(towards[there], steps[arc])
 
 
@@ -215,23 +224,23 @@ def _drop_least(keys: Any, entries: Any, count: int) -> int:
 
 
 def nearest_exits(
-    graph: IspGraph,
+    graph: PartGraph,
     links: npt.NDArray[np.intp],
     ends: Int32,
     blocks: Blocks,
     next_step: Int32,
     distance: Int64,
 ) -> Exits:
-    """From each PoP, the way to the nearest of the interdomain `links` towards each neighbouring ISP."""
+    """From each PoP, the way to the nearest of the interdomain `links` towards each neighbour of its part."""
     steps = np.concatenate([2 * links, 2 * links + 1]).astype(np.int32)
     borders = ends[steps // 2, steps % 2]
-    beyond = blocks.isp[ends[steps // 2, 1 - steps % 2]]
-    order = np.lexsort((steps, blocks.isp[borders]))
+    beyond = blocks.part[ends[steps // 2, 1 - steps % 2]]
+    order = np.lexsort((steps, blocks.part[borders]))
     steps, borders, beyond = steps[order], borders[order], beyond[order]
-    isps = len(graph.start) - 1
-    step_start = np.searchsorted(blocks.isp[borders], np.arange(isps + 1)).astype(np.int32)
+    parts = len(graph.start) - 1
+    step_start = np.searchsorted(blocks.part[borders], np.arange(parts + 1)).astype(np.int32)
 
-    neighbours = graph.start[blocks.isp + 1] - graph.start[blocks.isp]
+    neighbours = graph.start[blocks.part + 1] - graph.start[blocks.part]
     start = np.concatenate([[0], np.cumsum(neighbours, dtype=np.int64)])
     exits = np.full(int(start[-1]), -1, np.int32)
     _exits(
@@ -241,7 +250,7 @@ def nearest_exits(
         steps,
         borders,
         beyond,
-        blocks.isp,
+        blocks.part,
         blocks.place,
         blocks.start,
         blocks.distance_start,
@@ -261,7 +270,7 @@ def _exits(
     steps: Any,
     borders: Any,
     beyond: Any,
-    isp: Any,
+    part: Any,
     place: Any,
     block_start: Any,
     distance_start: Any,
@@ -272,8 +281,8 @@ def _exits(
 ) -> None:
     nearest = np.empty(len(block_start), np.int64)
     number = np.empty(len(block_start), np.int32)
-    for pop in range(len(isp)):
-        home = isp[pop]
+    for pop in range(len(part)):
+        home = part[pop]
         size = block_start[home + 1] - block_start[home]
         for slot in range(neighbour_start[home], neighbour_start[home + 1]):
             nearest[neighbour[slot]] = UNREACHABLE
@@ -287,8 +296,8 @@ def _exits(
                 exits[start[pop] + number[beyond[index]]] = step
 
 
-def route_between(graph: IspGraph, exits: Exits, blocks: Blocks, next_step: Int32) -> None:
-    """Fill in `next_step` for pairs of PoPs of different ISPs."""
+def route_between(graph: PartGraph, exits: Exits, blocks: Blocks, next_step: Int32) -> None:
+    """Fill in `next_step` for pairs of PoPs of different parts."""
     _in_parallel(
         _route_between,
         len(graph.start) - 1,
@@ -296,10 +305,12 @@ def route_between(graph: IspGraph, exits: Exits, blocks: Blocks, next_step: Int3
         graph.start,
         graph.peers_at,
         graph.providers_at,
+        graph.isp,
+        graph.split,
         graph.customers_first,
         exits.step,
         exits.start,
-        blocks.isp,
+        blocks.part,
         blocks.pops,
         blocks.start,
         next_step,
@@ -314,19 +325,21 @@ def _route_between(
     start: Any,
     peers_at: Any,
     providers_at: Any,
+    isp: Any,
+    split: bool,
     customers_first: Any,
     exit_step: Any,
     exit_start: Any,
-    isp: Any,
+    part: Any,
     pops: Any,
     block_start: Any,
     next_step: Any,
 ) -> None:
-    isps = len(start) - 1
+    parts = len(start) - 1
     far = np.int32(2**30)
-    from_customers = np.empty(isps, np.int32)  # AS path length of the best route learned from a customer
-    length = np.empty(isps, np.int32)
-    chosen = np.empty(isps, np.int32)
+    from_customers = np.empty(parts, np.int32)  # AS path length of the best route learned from a customer
+    length = np.empty(parts, np.int32)
+    chosen = np.empty(parts, np.int32)
     for destination in range(first, last):
         from_customers[:] = far
         chosen[:] = -1
@@ -335,60 +348,45 @@ def _route_between(
         for this in customers_first:
             if this != destination:
                 for slot in range(start[this], peers_at[this]):
-                    if from_customers[neighbour[slot]] + 1 < from_customers[this]:
+                    if from_customers[neighbour[slot]] + 1 < from_customers[this] and not (
+                        split and _passes(neighbour[slot], isp[this], isp, destination, neighbour, chosen)
+                    ):
                         from_customers[this] = from_customers[neighbour[slot]] + 1
                         chosen[this] = slot
         length[:] = from_customers
-        for this in range(isps):
+        for this in range(parts):
             if from_customers[this] == far:
                 for slot in range(peers_at[this], providers_at[this]):
-                    if from_customers[neighbour[slot]] + 1 < length[this]:
+                    if from_customers[neighbour[slot]] + 1 < length[this] and not (
+                        split and _passes(neighbour[slot], isp[this], isp, destination, neighbour, chosen)
+                    ):
                         length[this] = from_customers[neighbour[slot]] + 1
                         chosen[this] = slot
-        for index in range(isps - 1, -1, -1):  # providers before their customers
+        for index in range(parts - 1, -1, -1):  # providers before their customers
             this = customers_first[index]
             if length[this] == far:
                 for slot in range(providers_at[this], start[this + 1]):
-                    if length[neighbour[slot]] + 1 < length[this]:
+                    if length[neighbour[slot]] + 1 < length[this] and not (
+                        split and _passes(neighbour[slot], isp[this], isp, destination, neighbour, chosen)
+                    ):
                         length[this] = length[neighbour[slot]] + 1
                         chosen[this] = slot
         for index in range(block_start[destination], block_start[destination + 1]):
             towards = next_step[pops[index]]
-            for pop in range(len(isp)):
-                slot = chosen[isp[pop]]
+            for pop in range(len(part)):
+                slot = chosen[part[pop]]
                 if slot >= 0:
-                    towards[pop] = exit_step[exit_start[pop] + slot - start[isp[pop]]]
-
-
-def drop_dead_ends(ends: Int32, next_step: Int32) -> None:
-    """Take out steps that lead nowhere, as where an ISP on the way is split into parts by a failure."""
-    _in_parallel(_drop_dead_ends, len(next_step), _arrivals(ends), next_step)
+                    towards[pop] = exit_step[exit_start[pop] + slot - start[part[pop]]]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _drop_dead_ends(first: int, last: int, arrives: Any, next_step: Any) -> None:
-    pops = len(next_step)
-    unknown, good, dead = 0, 1, 2
-    state = np.empty(pops, np.uint8)
-    trail = np.empty(pops, np.int32)
-    for destination in range(first, last):
-        towards = next_step[destination]
-        state[:] = unknown
-        state[destination] = good
-        for pop in range(pops):
-            walked, here = 0, pop
-            while state[here] == unknown:
-                trail[walked] = here
-                walked += 1
-                if towards[here] < 0:
-                    state[here] = dead
-                else:
-                    here = arrives[towards[here]]
-            for index in range(walked):
-                state[trail[index]] = state[here]
-        for pop in range(pops):
-            if state[pop] == dead:
-                towards[pop] = -1
+def _passes(here: int, of_isp: int, isp: Any, destination: int, neighbour: Any, chosen: Any) -> bool:
+    """Whether the route that `here` has chosen passes a part of an ISP, `here` and the last included."""
+    while isp[here] != of_isp:
+        if here == destination:
+            return False
+        here = neighbour[chosen[here]]
+    return True
 
 
 def expand(ends: Int32, next_step: Int32) -> tuple[Int64, Int32]:
@@ -437,7 +435,7 @@ def _arrivals(ends: Int32) -> Int32:
     return np.ascontiguousarray(ends[:, ::-1]).reshape(-1)
 
 
-def _in_parallel(kernel: Callable[..., None], rows: int, *arrays: npt.NDArray[Any]) -> None:
+def _in_parallel(kernel: Callable[..., None], rows: int, *arrays: Any) -> None:
     """Run `kernel(first, last, *arrays)` over all rows, several ranges for each core."""
     cores = len(os.sched_getaffinity(0))
     if rows < _SMALL or cores == 1:

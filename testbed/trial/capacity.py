@@ -17,6 +17,9 @@ from testbed.topology.routing import Routes
 CLIENT_BYTES = 40 * 2**20
 """Memory of a libtorrent client with its buffers, beside the content that it holds."""
 
+PORTAL_BYTES = 60 * 2**20
+"""Memory of an ISP's portal: 59 MB of proportional set size were measured with four beside each other."""
+
 CLIENT_CORE_SHARE = 0.008
 """Of a core, what one client takes while it transfers about a megabit a second."""
 
@@ -42,8 +45,17 @@ class Load:
     """What an experiment asks for at most."""
 
     peers: int
-    memory_bytes: int
+    portals: int
+    peers_bytes: int
     cores: float
+
+    @property
+    def portals_bytes(self) -> int:
+        return self.portals * PORTAL_BYTES
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.peers_bytes + self.portals_bytes
 
 
 def expected_load(network: Network, routes: Routes, content_bytes: int, datapath: str) -> Load:
@@ -58,7 +70,8 @@ def expected_load(network: Network, routes: Routes, content_bytes: int, datapath
     frames_per_s = min(upload_bps, download_bps) / 8 / _MEAN_FRAME_BYTES
     return Load(
         peers=len(peers),
-        memory_bytes=len(peers) * CLIENT_BYTES + len(leechers) * content_bytes,
+        portals=sum(host.role == "portal" for host in network.hosts),
+        peers_bytes=len(peers) * CLIENT_BYTES + len(leechers) * content_bytes,
         cores=frames_per_s * switches / FRAME_HOPS_PER_CORE_S[datapath] + len(peers) * CLIENT_CORE_SHARE,
     )
 
@@ -68,11 +81,22 @@ def too_much(load: Load, machine: Machine, document: Document) -> list[Problem]:
     where = document.where(("swarm", "leechers"))
     problems = []
     memory_limit = int(machine.memory_bytes * _MEMORY_SHARE)
-    if load.memory_bytes > memory_limit:
-        fits = int(load.peers * memory_limit / load.memory_bytes)
+    if load.portals_bytes > memory_limit:
         problems.append(
             Problem(
-                f"{load.peers} peers need about {load.memory_bytes / 2**30:.1f} GiB of memory, and this "
+                f"{load.portals} portals need about {load.portals_bytes / 2**30:.1f} GiB of memory, and this "
+                f"machine can give {memory_limit / 2**30:.1f} of {machine.memory_bytes / 2**30:.1f} GiB free",
+                document.where(("topology",)),
+                allowed=f"about {memory_limit // PORTAL_BYTES} ISPs with a portal here",
+                mend="set 'portal: false' for ISPs whose peers you don't study, or take a smaller topology",
+            )
+        )
+    elif load.memory_bytes > memory_limit:
+        fits = int(load.peers * (memory_limit - load.portals_bytes) / load.peers_bytes)
+        problems.append(
+            Problem(
+                f"{load.peers} peers and {load.portals} portals need about "
+                f"{load.memory_bytes / 2**30:.1f} GiB of memory, and this "
                 f"machine can give {memory_limit / 2**30:.1f} of {machine.memory_bytes / 2**30:.1f} GiB free",
                 where,
                 allowed=f"about {fits} peers here",

@@ -14,7 +14,7 @@ import pytest
 from synthetic_results import SECOND, TARIFF, core_link, host, isp, pop, with_hosts, write_trial
 
 from testbed.analysis.load import load_trial
-from testbed.analysis.metrics import measure, trial_rows
+from testbed.analysis.metrics import accounting_doubts, measure, trial_rows
 from testbed.errors import RunError
 from testbed.topology.model import Direction, Network
 
@@ -216,6 +216,46 @@ def test_what_was_wasted_counts_on_the_way_from_the_neighbour_that_sent_it(value
     ]
     found = values(transfers=kept, peers=peers, neighbours=neighbours, links=links)
     assert found["residual", "all"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.fixture
+def doubts(tmp_path):
+    """A function from a network and counters to what the accounting says against the trial."""
+
+    def compute(network, links):
+        write_trial(tmp_path / "t1", network, manifest={}, transfers=TRANSFERS, peers=PEERS, links=links)
+        measured = measure(load_trial(tmp_path / "t1"))
+        return accounting_doubts(measured, list(trial_rows(measured)))
+
+    return compute
+
+
+def test_traffic_between_isps_that_nobody_reports_speaks_against_a_trial(doubts):
+    assert any("not explained" in doubt for doubt in doubts(small_network(), LINKS))
+
+
+def test_a_few_bytes_between_isps_that_nobody_reports_do_not(doubts):
+    borders = [
+        *counter(BORDER, "right.c", (0, 0), (10, 500_000)),
+        *counter(BORDER, "left.b", (0, 0), (10, 9)),
+    ]
+    inner = [row for row in LINKS if row["link"] == INNER]
+    assert doubts(small_network(), [*borders, *inner]) == []
+
+
+def test_a_network_of_one_isp_has_no_residual_between_isps_and_no_doubt_of_it(tmp_path):
+    pops = (pop("left", "a"), pop("left", "b"))
+    core = (core_link("left.a", "left.b", 10),)
+    hosts = [host("left.a", "leecher", 1), host("left.b", "seed", 1)]
+    network = with_hosts(Network("one", (isp("left", 1),), pops, core), hosts)
+    rows = [{"t_ns": SECOND, "src": "left.b.seed1", "dst": L1, "bytes": 4000}]
+    peers = [{"host": "left.b.seed1"}, {"host": L1, "completed_ns": 2 * SECOND}]
+    counted = [row for row in LINKS if row["link"] == INNER]
+    write_trial(tmp_path / "t1", network, manifest={}, transfers=rows, peers=peers, links=counted)
+    measured = measure(load_trial(tmp_path / "t1"))
+    found = list(trial_rows(measured))
+    assert accounting_doubts(measured, found) == []
+    assert not [row for row in found if row.metric == "residual"]
 
 
 def test_traffic_that_nobody_reports_shows_in_the_residual(values):

@@ -177,9 +177,21 @@ def test_an_isp_groups_its_pops_into_pids(tmp_path: Path, pids: str, expected: l
     assert len({pop.pid for pop in network.pops if pop.isp != "left"}) == 3
 
 
+def test_an_exchange_point_without_a_place_makes_no_detour(tmp_path: Path) -> None:
+    only = "ixps: {nowhere: {members: {left.one: 1 Mbit/s, carrier.hub: 1 Mbit/s}}}\naccess:"
+    text = small_topology.TEXT.replace("access:", only)
+    text = text.replace(
+        "customer-provider\n    capacity: 5 Mbit/s\n    tariff: {kind: percentile-95, price: 2}",
+        "peer-peer\n    capacity: 5 Mbit/s",
+    )
+    network = compile_network(load_topology(small_topology.write(tmp_path, text))[0])
+    link = next(link for link in network.core_links if link.ixp)
+    assert link.forward.delay_s == great_circle_delay_s((51.0, 0.0), (50.0, 8.0)) > 0
+
+
 def test_members_of_an_exchange_point_peer_in_pairs_over_its_place(tmp_path: Path) -> None:
-    network = compiled(
-        tmp_path,
+    text = small_topology.TEXT.replace("only: {}", "only: {at: [40.0, 5.0]}")
+    text = text.replace(
         "access:",
         """\
 ixps:
@@ -188,6 +200,7 @@ ixps:
     members: {left.one: 3 Mbit/s, left.two: 2 Mbit/s, right.only: 1 Mbit/s, carrier.hub: 9 Mbit/s}
 access:""",
     )
+    network = compile_network(load_topology(small_topology.write(tmp_path, text))[0])
     peerings = [link for link in network.core_links if link.ixp]
     # Both ISPs buy from carrier, so they do not peer with it; the two PoPs of left do not with each other.
     assert [(link.id, link.ixp, link.forward.rate_bps) for link in peerings] == [
@@ -195,5 +208,9 @@ access:""",
         ("left.two--right.only", "middle", 1_000_000),
     ]
     assert all(link.relationship == "peer-peer" and link.kind == "interdomain" for link in peerings)
-    assert peerings[0].forward.delay_s == great_circle_delay_s((51.0, 0.0), (50.0, 0.0))
+    there, back = (
+        great_circle_delay_s((51.0, 0.0), (50.0, 0.0)),
+        great_circle_delay_s((50.0, 0.0), (40.0, 5.0)),
+    )
+    assert peerings[0].forward.delay_s == pytest.approx(there + back)
     assert Network.from_json(network.to_json()) == network

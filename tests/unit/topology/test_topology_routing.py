@@ -38,6 +38,18 @@ def isps_on_path(network: Network, routes: Routes, source: str, destination: str
     return tuple(isp for n, isp in enumerate(path) if n == 0 or path[n - 1] != isp)
 
 
+def parts_of(network: Network, failed: frozenset[str]) -> dict[str, int]:
+    """PoP -> number of the connected part of its ISP, in the order of their first PoPs."""
+    graph = nx.Graph()
+    graph.add_nodes_from(pop.id for pop in network.pops)
+    graph.add_edges_from(
+        (link.a, link.b) for link in network.core_links if link.kind == "internal" and link.id not in failed
+    )
+    order = {pop.id: number for number, pop in enumerate(network.pops)}
+    parts = sorted(nx.connected_components(graph), key=lambda pops: min(map(order.__getitem__, pops)))
+    return {pop: number for number, pops in enumerate(parts) for pop in pops}
+
+
 def shape(network: Network, routes: Routes, source: str, destination: str) -> str:
     """A letter for each link between ISPs on the way: up to a provider, across to a peer, down."""
     letters = ""
@@ -146,60 +158,77 @@ def test_who_reaches_is_reached(network: Network) -> None:
 
 
 @law
-@given(whole)
-def test_isps_choose_as_bgp_speakers_do_that_tell_each_other_until_nothing_changes(network: Network) -> None:
-    routes = compute_routes(network)
-    chosen = told_until_stable(network)
+@given(damaged)
+def test_isps_choose_as_bgp_speakers_do_that_tell_each_other_until_nothing_changes(
+    case: tuple[Network, frozenset[str]],
+) -> None:
+    network, failed = case
+    routes = compute_routes(network, failed)
+    part = parts_of(network, failed)
+    chosen = told_until_stable(network, failed, part)
     for source in network.pops:
         for destination in network.pops:
-            expected = chosen.get((source.isp, destination.isp))
+            expected = chosen.get((part[source.id], part[destination.id]))
             if expected is None:
                 assert not routes.reaches(source.id, destination.id)
             else:
-                assert isps_on_path(network, routes, source.id, destination.id) == expected
+                path = [part[pop] for pop in routes.pops_on_path(source.id, destination.id)]
+                assert tuple(p for n, p in enumerate(path) if n == 0 or path[n - 1] != p) == expected
 
 
-def told_until_stable(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(ISP, destination ISP) -> ISPs on the way, by passing offers around: the protocol itself."""
-    neighbours: dict[tuple[str, str], int] = {}  # what the second is to the first: customer, peer, provider
+def told_until_stable(
+    network: Network, failed: frozenset[str], part: dict[str, int]
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """(part, destination part) -> parts on the way, by passing offers around: the protocol itself.
+
+    Each connected part of an ISP is a speaker with the ISP's ASN and refuses paths that have it already.
+    """
+    isp = {number: network.isp_by_name[network.isp_of_pop(pop)] for pop, number in part.items()}
+    neighbours: dict[tuple[int, int], int] = {}  # what the second is to the first: customer, peer, provider
     for link in network.core_links:
-        if link.kind == "interdomain":
-            a, b = network.isp_of_pop(link.a), network.isp_of_pop(link.b)
+        if link.kind == "interdomain" and link.id not in failed:
+            a, b = part[link.a], part[link.b]
             paid = link.relationship == "customer-provider"
             neighbours[a, b], neighbours[b, a] = (2, 0) if paid else (1, 1)
-    asn = {isp.name: isp.asn for isp in network.isps}
-    chosen = {(isp.name, isp.name): (isp.name,) for isp in network.isps}
+    own = {(number, number): (number,) for number in isp}
+    chosen = own
     while True:
-        offers: dict[tuple[str, str], list[tuple[int, int, int, tuple[str, ...]]]] = {}
+        offers: dict[tuple[int, int], list[tuple[int, int, int, tuple[int, ...]]]] = {}
         for (teller, destination), path in chosen.items():
-            own = len(path) == 1
-            from_customer = own or neighbours[teller, path[1]] == 0
+            from_customer = len(path) == 1 or neighbours[teller, path[1]] == 0
             for (first, listener), kind in neighbours.items():
-                if first == teller and listener not in path and (from_customer or kind == 0):
-                    offer = (neighbours[listener, teller], len(path), asn[teller], (listener, *path))
+                known = any(isp[number] == isp[listener] for number in path)
+                if first == teller and not known and (from_customer or kind == 0):
+                    what = neighbours[listener, teller]
+                    offer = (what, len(path), isp[teller].asn, (listener, *path))
                     offers.setdefault((listener, destination), []).append(offer)
-        told = {pair: min(many)[3] for pair, many in offers.items()}
-        told.update({(isp.name, isp.name): (isp.name,) for isp in network.isps})
+        # Of two parts of one neighbour the first of the file: their numbers come next in the tuple.
+        told = {pair: min(many)[3] for pair, many in offers.items()} | own
         if told == chosen:
             return chosen
         chosen = told
 
 
 @law
-@given(whole)
-def test_packets_leave_every_isp_by_the_exit_that_is_nearest_inside(network: Network) -> None:
-    routes = compute_routes(network)
+@given(damaged)
+def test_packets_leave_every_isp_by_the_exit_that_is_nearest_inside(
+    case: tuple[Network, frozenset[str]],
+) -> None:
+    network, failed = case
+    routes = compute_routes(network, failed)
+    part = parts_of(network, failed)
     order = {link.id: number for number, link in enumerate(network.core_links)}
     for source, destination in reached(network, routes):
-        isp = network.isp_of_pop(source)
-        if network.isp_of_pop(destination) == isp:
+        if part[destination] == part[source]:
             continue
-        towards = isps_on_path(network, routes, source, destination)[1]
+        towards = next(
+            p for pop in routes.pops_on_path(source, destination) if (p := part[pop]) != part[source]
+        )
         exits = []
         for link in network.core_links:
             for border in (link.a, link.b):
-                pair = network.isp_of_pop(border), network.isp_of_pop(link.other(border))
-                if pair == (isp, towards):
+                pair = part[border], part[link.other(border)]
+                if pair == (part[source], towards) and link.relationship and link.id not in failed:
                     exits.append((length_of(network, routes, source, border), order[link.id], link.id))
         crossed = [step for step in routes.path(source, destination) if network.link_by_id[step].relationship]
         assert crossed[0] == min(exits)[2]
@@ -308,6 +337,33 @@ def test_isps_that_pay_each_other_in_a_circle_are_refused_by_name() -> None:
     network = Network("circle", isps, tuple(pop(name, "x", n) for n, name in enumerate(names)), links)
     with pytest.raises(ValueError, match=r"pay each other in a circle .*: . pays . pays . pays ."):
         compute_routes(network)
+
+
+def test_the_parts_of_a_split_isp_route_each_by_itself() -> None:
+    # s and t buy from both a and b; when a falls apart, they still have its parts, and b between each other.
+    pops = (pop("s", "x", 0), pop("a", "one", 1), pop("a", "two", 2), pop("t", "x", 3), pop("b", "x", 4))
+    links = (
+        internal("a.one", "a.two"),
+        interdomain("s.x", "a.one", "customer-provider"),
+        interdomain("t.x", "a.two", "customer-provider"),
+        interdomain("s.x", "b.x", "customer-provider"),
+        interdomain("t.x", "b.x", "customer-provider"),
+    )
+    isps = tuple(Isp(name, number, "") for number, name in enumerate(("s", "a", "t", "b"), 1))
+    network = Network("split", isps, pops, links)
+    assert isps_on_path(network, compute_routes(network), "s.x", "t.x") == ("s", "a", "t")
+    routes = compute_routes(network, frozenset({"a.one--a.two"}))
+    assert isps_on_path(network, routes, "s.x", "t.x") == ("s", "b", "t")
+    assert routes.reaches("s.x", "a.one")
+    assert not routes.reaches("s.x", "a.two")
+    # An ISP refuses paths that have its own ASN, so that its parts do not reach each other over others.
+    top = Isp("top", 9, "")
+    up = tuple(interdomain(f"a.{end}", "top.x", "customer-provider") for end in ("one", "two"))
+    above = Network("split", (*isps, top), (*pops, pop("top", "x", 5)), (*links, *up))
+    routes = compute_routes(above, frozenset({"a.one--a.two"}))
+    assert isps_on_path(above, routes, "top.x", "t.x") == ("top", "a", "t")
+    assert not routes.reaches("a.one", "a.two")
+    assert not routes.reaches("a.one", "t.x")
 
 
 def test_a_failed_link_moves_traffic_or_cuts_it_off(tmp_path: Path) -> None:

@@ -36,9 +36,21 @@ def test_too_many_peers_for_the_memory_are_told_with_line_and_how_many_fit(tmp_p
     (problem,) = problems
     assert problem.where == f"{path}:9"
     assert problem.what == (
-        "4 peers need about 3.2 GiB of memory, and this machine can give 1.6 of 2.0 GiB free"
+        "4 peers and 3 portals need about 3.3 GiB of memory, and this machine can give 1.6 of 2.0 GiB free"
     )
-    assert problem.allowed == "about 2 peers here"
+    assert problem.allowed == "about 1 peers here"
+
+
+def test_too_many_portals_for_the_memory_are_told_with_line_and_how_many_fit(tmp_path: Path) -> None:
+    path = small_experiment.write(tmp_path)
+    _, problems = judged(path, Machine(64, 200 * 2**20, "netdev"))
+    (problem,) = problems
+    assert problem.where == f"{path}:2"
+    assert problem.what == (
+        "3 portals need about 0.2 GiB of memory, and this machine can give 0.2 of 0.2 GiB free"
+    )
+    assert problem.allowed == "about 2 ISPs with a portal here"
+    assert "portal: false" in problem.mend
 
 
 def test_too_many_peers_for_the_cores_are_told_with_line_and_how_many_fit(tmp_path: Path) -> None:
