@@ -7,27 +7,21 @@ who owns neither. It must be told before it is imported, so all modules take it 
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from pathlib import Path
 
+from testbed import caches
 
-def cache_folder(packages: Path, home: Path, temporary: Path) -> Path | None:
-    """Where compiled code is kept; None where numba finds a place by itself.
 
-    A folder that others could write to is not trusted: what lies in a cache is run.
-    """
-    if os.access(packages, os.W_OK) or os.access(home, os.W_OK):
+def cache_folder(packages: Path, home: Path | None, temporary: Path) -> Path | None:
+    """Where compiled code is kept; None where numba finds a place by itself."""
+    if caches.writable(packages) or (home is not None and caches.writable(home)):
         return None
-    folder = temporary / f"testbed-numba-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
-    return folder if ours else Path(tempfile.mkdtemp(prefix="testbed-numba-", dir=temporary))
+    return caches.private_folder("numba", temporary)
 
 
 if "NUMBA_CACHE_DIR" not in os.environ:
-    _folder = cache_folder(Path(__file__).parent, Path.home(), Path(tempfile.gettempdir()))
+    _folder = cache_folder(Path(__file__).parent, caches.home(), Path(tempfile.gettempdir()))
     if _folder is not None:
         os.environ["NUMBA_CACHE_DIR"] = str(_folder)
 

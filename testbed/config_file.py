@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from testbed.errors import Problem, UserError
+from testbed.spec.yaml_reader import Places, read_yaml
 
 UNIX_PATH_LIMIT = 107  # sun_path holds 108 bytes with the closing zero: unix(7)
 Model = TypeVar("Model", bound=BaseModel)
@@ -30,12 +29,9 @@ SocketPath = Annotated[Path, AfterValidator(_short_enough)]
 def load_config(path: Path, model: type[Model]) -> Model:
     """The file at `path` as a `model`. Raises UserError where it is none or can't be read."""
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path.read_text(encoding="utf-8"), path, Places())
     except OSError as error:
         raise UserError(Problem(where=str(path), what=f"can't be read: {error.strerror}")) from error
-    except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(Problem(where=f"{path}{line}", what=f"is no YAML: {error.problem}")) from error
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import compiled
+from testbed import caches, compiled
 
 
 @pytest.fixture
@@ -15,6 +15,15 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_numba_finds_its_own_place_where_it_can_write(tmp_path: Path) -> None:
     assert compiled.cache_folder(tmp_path, tmp_path, tmp_path) is None
+
+
+def test_a_user_without_a_home_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(caches.os, "getuid", lambda: 4_000_000_000)  # a number that no user has
+    assert caches.home() is None
+    (tmp_path / "file").touch()
+    folder = compiled.cache_folder(tmp_path / "file" / "packages", None, tmp_path)
+    assert folder is not None
 
 
 @pytest.mark.usefixtures("locked")

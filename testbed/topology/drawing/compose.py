@@ -6,53 +6,35 @@ All lengths are points of the page (1/72 inch), from the lower left corner. Noth
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import sqrt
+from dataclasses import dataclass, field, replace
+from math import pi, sqrt
 
 import numpy as np
 
-from testbed.spec.units import format_rate
-from testbed.topology.drawing import style
+from testbed.topology.drawing import legend, style
 from testbed.topology.drawing.curves import arrow_head, cut, lines_of
 from testbed.topology.drawing.labels import Placed, Surroundings, Wanted, place_labels
 from testbed.topology.drawing.layout import Floats, Points, fan_out, fit, place, push_apart
-from testbed.topology.drawing.sketch import Sketch, Stroke, sketch_of
+from testbed.topology.drawing.legend import Entry, Row
+from testbed.topology.drawing.sketch import Sketch, Stroke, headless, sketch_of
 from testbed.topology.drawing.style import Look
 from testbed.topology.drawing.text import extent
+from testbed.topology.drawing.wish import Wish
 from testbed.topology.model import Network
 
 INCH = 72.0
 EDGE = 14.0  # around everything
-TITLE_HEIGHT = 50.0
-ROW, HEADING_ROW, SWATCH = 15.0, 23.0, 36.0
+TITLE_HEIGHT, LEGEND_RISE = 50.0, 15.5  # a legend beside the map starts that much above it
 MARGIN_X, MARGIN_Y = 52.0, 26.0  # between the outermost nodes and the edge of the map, for labels
 MOST_APART = 38.0  # to which nodes are pushed apart, where there is room
-MOST_LEGEND_ISPS = 28
+LEAST_SHARE = 0.68  # of the page's width is the map's, or the legend goes below it
+MOST_COVERED = 0.1  # of the map by nodes; on a page too narrow for the network they are drawn smaller
 ALL_NAMED_ISPS, MOST_NAMED_ISPS = 300, 80  # of more ISPs as nodes, only the largest have names
 ROOM_FOR_NAMES = 26.0  # ISPs as nodes are that much further apart if only the largest have names
 _LARGER = (1.0, 1.2, 1.45)  # tried one after the other while a label has no place
 _ISP_NAME_POPS = 14  # of an ISP's PoPs, beside how many its name may stand
-
-
-@dataclass(frozen=True)
-class Route:
-    """A route to highlight: two PoP ids and the ids of the links from the first to the second."""
-
-    source: str
-    destination: str
-    links: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a user wants of the picture. Without `width_in` (inches) it is as large as the network needs."""
-
-    width_in: float | None = None
-    labels: bool = True
-    failed: frozenset[str] = frozenset()
-    route: Route | None = None
 
 
 @dataclass(frozen=True)
@@ -81,17 +63,6 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the legend: a heading, or a text beside what it explains."""
-
-    text: str
-    heading: bool = False
-    look: Look | None = None
-    stroke: str = ""  # a kind of stroke, "capacity", "failed" or "route"
-    width: float = 2.0
-
-
-@dataclass(frozen=True)
 class Drawing:
     """All that a picture holds. `left_out` counts the names for which there was no room."""
 
@@ -104,8 +75,7 @@ class Drawing:
     looks: tuple[Look, ...]
     lines: tuple[Line, ...]
     labels: tuple[Label, ...]
-    legend: tuple[Row, ...]
-    legend_x: float
+    legend: tuple[Entry, ...]
     title: str
     subtitle: str
     lit_nodes: tuple[int, ...]
@@ -134,30 +104,26 @@ def compose(network: Network, wish: Wish) -> Drawing:
 
 
 def _drawn(sketch: Sketch, abstract: Points, wish: Wish, larger: float) -> Drawing:
-    legend = _legend(sketch, wish)
-    legend_width = SWATCH + max(extent(row.text, style.LEGEND_SIZE, row.heading)[0] for row in legend)
-    map_width, map_height = _map_size(sketch, abstract, wish, larger, legend_width)
-    map_height = max(map_height, sum(map(row_height, legend)))
-    width, height = map_width + legend_width + 3 * EDGE, map_height + TITLE_HEIGHT + 2 * EDGE
+    page = _page(sketch, abstract, wish, larger)
+    x0, y0, x1, y1 = page.map
     radii = np.array(style.radii(sketch))
-    points = _on_page(sketch, abstract, radii, map_width, map_height)
+    shrink = _shrink(radii, (x1 - x0 - 2 * MARGIN_X) * (y1 - y0 - 2 * MARGIN_Y))
+    radii, scale = radii * shrink, style.scale_of(sketch) * shrink
+    points = _on_page(sketch, abstract, radii, page.map)
     looks = tuple(style.looks(sketch))
     curves = lines_of(sketch.strokes, points, radii, straight=sketch.of_isps)
-    lines = _lines(sketch, curves, radii, looks, wish)
-    bounds = (EDGE, EDGE, EDGE + map_width, EDGE + map_height)
-    labels, left_out = _labels(sketch, points, radii, looks, curves, bounds, wish)
+    labels, left_out = _labels(sketch, points, radii, looks, curves, page.map, wish)
     return Drawing(
         sketch=sketch,
-        width=width,
-        height=height,
-        scale=style.scale_of(sketch),
+        width=page.width,
+        height=page.height,
+        scale=scale,
         points=points,
         radii=radii,
         looks=looks,
-        lines=tuple(lines),
+        lines=tuple(_lines(sketch, curves, radii, looks, wish, scale)),
         labels=tuple(labels),
-        legend=tuple(legend),
-        legend_x=2 * EDGE + map_width,
+        legend=tuple(_as_drawn(entry, shrink) for entry in page.legend),
         title=sketch.name,
         subtitle=_subtitle(sketch, wish),
         lit_nodes=tuple(_ends_of_route(sketch, wish)),
@@ -166,28 +132,76 @@ def _drawn(sketch: Sketch, abstract: Points, wish: Wish, larger: float) -> Drawi
     )
 
 
-def row_height(row: Row) -> float:
-    return HEADING_ROW if row.heading else ROW
+@dataclass(frozen=True)
+class _Page:
+    """The size of the page, the box (x0, y0, x1, y1) of its map, and the legend beside or below that."""
+
+    width: float
+    height: float
+    map: tuple[float, float, float, float]
+    legend: list[Entry]
 
 
-def _map_size(
-    sketch: Sketch, abstract: Points, wish: Wish, larger: float, legend_width: float
-) -> tuple[float, float]:
-    """Width and height of the part with the nodes, its area by their number, its shape by theirs."""
+def _page(sketch: Sketch, abstract: Points, wish: Wish, larger: float) -> _Page:
+    rows = legend.rows_of(sketch, wish)
+    beside = legend.column_width(rows) + EDGE
     extent_x, extent_y = np.ptp(abstract, axis=0)
     shape = float(np.clip(extent_y / extent_x if extent_x else 1.0, 0.38, 1.2))
-    if wish.width_in is not None:
-        width = max(wish.width_in * INCH - legend_width - 3 * EDGE, 2 * MARGIN_X + INCH)
-        return width, (width - 2 * MARGIN_X) * shape + 2 * MARGIN_Y
+    if wish.width_in is None:
+        width, height = _map_size(sketch, shape, larger)
+        return _legend_beside(rows, width, height)
+    width = wish.width_in * INCH - 2 * EDGE
+    if width - beside < LEAST_SHARE * width:
+        return _legend_below(rows, width, _map_height(width, shape))
+    return _legend_beside(rows, width - beside, _map_height(width - beside, shape))
+
+
+def _map_size(sketch: Sketch, shape: float, larger: float) -> tuple[float, float]:
+    """Width and height of the part with the nodes, its area by their number, its shape by theirs."""
     number = len(sketch.nodes)
     side = min(6.0 + 0.3 * sqrt(number), 24.0) if sketch.of_isps else min(2.4 + 0.85 * sqrt(number), 28.0)
     inner = side * larger * INCH
     return inner / sqrt(shape) + 2 * MARGIN_X, inner * sqrt(shape) + 2 * MARGIN_Y
 
 
-def _on_page(sketch: Sketch, abstract: Points, radii: Floats, width: float, height: float) -> Points:
+def _map_height(width: float, shape: float) -> float:
+    return (width - 2 * MARGIN_X) * shape + 2 * MARGIN_Y
+
+
+def _legend_beside(rows: list[Row], width: float, height: float) -> _Page:
+    height = max(height, legend.height_of([rows]))
+    page_height = height + TITLE_HEIGHT + 2 * EDGE
+    entries = legend.entries_of([rows], 2 * EDGE + width, EDGE + height + LEGEND_RISE)
+    page_width = width + legend.column_width(rows) + 3 * EDGE
+    return _Page(page_width, page_height, (EDGE, EDGE, EDGE + width, EDGE + height), entries)
+
+
+def _legend_below(rows: list[Row], width: float, height: float) -> _Page:
+    columns = legend.columns_of(rows, width)
+    low = 2 * EDGE + legend.height_of(columns)
+    entries = legend.entries_of(columns, EDGE, low - EDGE)
+    page_height = low + height + TITLE_HEIGHT + EDGE
+    return _Page(width + 2 * EDGE, page_height, (EDGE, low, EDGE + width, low + height), entries)
+
+
+def _shrink(radii: Floats, area: float) -> float:
+    """What nodes and lines shrink by, so that nodes do not cover the map."""
+    return min(1.0, sqrt(MOST_COVERED * area / (pi * float((radii**2).sum()))))
+
+
+def _as_drawn(entry: Entry, shrink: float) -> Entry:
+    """The entry with a sample as thin as the lines of the picture are."""
+    if entry.row.stroke != "capacity":
+        return entry
+    return replace(entry, row=replace(entry.row, width=entry.row.width * shrink))
+
+
+def _on_page(
+    sketch: Sketch, abstract: Points, radii: Floats, box: tuple[float, float, float, float]
+) -> Points:
     """The nodes inside the map, those that would cover each other spread."""
-    inner = np.array([width - 2 * MARGIN_X, height - 2 * MARGIN_Y])
+    x0, y0, x1, y1 = box
+    inner = np.array([x1 - x0 - 2 * MARGIN_X, y1 - y0 - 2 * MARGIN_Y])
     points = fit(abstract, *inner)
     neighbours: dict[int, list[int]] = defaultdict(list)
     for stroke in sketch.strokes:
@@ -204,20 +218,20 @@ def _on_page(sketch: Sketch, abstract: Points, radii: Floats, width: float, heig
     low, high = points.min(axis=0), points.max(axis=0)
     if (low < 0).any() or (high > inner).any():  # spreading went over the edge
         points = fit(points, *inner)
-    return np.asarray(points + np.array([EDGE + MARGIN_X, EDGE + MARGIN_Y]))
+    return np.asarray(points + np.array([x0 + MARGIN_X, y0 + MARGIN_Y]))
 
 
 def _lines(
-    sketch: Sketch, curves: Sequence[Points], radii: Floats, looks: Sequence[Look], wish: Wish
+    sketch: Sketch, curves: Sequence[Points], radii: Floats, looks: Sequence[Look], wish: Wish, scale: float
 ) -> list[Line]:
-    scale = style.scale_of(sketch)
     widths = style.widths([stroke.capacity_bps for stroke in sketch.strokes], scale)
     lit = set(wish.route.links) if wish.route else set()
+    bare = headless(sketch.strokes)
     lines = []
-    for stroke, curve, width in zip(sketch.strokes, curves, widths, strict=True):
+    for number, (stroke, curve, width) in enumerate(zip(sketch.strokes, curves, widths, strict=True)):
         from_start, from_end = float(radii[stroke.a]), float(radii[stroke.b])
         head = None
-        if stroke.kind == "customer-provider":
+        if stroke.kind == "customer-provider" and number not in bare:
             head, size = arrow_head(curve, from_end + 0.8, width, scale)
             from_end += size * 0.8
         lines.append(
@@ -314,6 +328,7 @@ def _isp_names(sketch: Sketch, points: Points, looks: Sequence[Look]) -> list[_N
             costs=tuple(float(off[row]) / 60 for row in chosen),
             leader=False,
             gap=5.0,
+            priority=1.0 if len(sketch.isps) > style.ISP_LOOKS else 0.0,  # no legend names them then
         )
         names.append(_Name(isp, style.ISP_NAME_SIZE, True, looks[nodes[0]].dark, wanted))
     return names
@@ -332,60 +347,3 @@ def _ends_of_route(sketch: Sketch, wish: Wish) -> list[int]:
     names = [end.partition(".")[0] for end in ends] if sketch.of_isps else list(ends)
     index = {node.id: number for number, node in enumerate(sketch.nodes)}
     return [index[name] for name in names]
-
-
-_KINDS = {
-    "internal": "inside an ISP",
-    "customer-provider": "customer to provider",
-    "peer-peer": "peer to peer",
-}
-
-
-def _legend(sketch: Sketch, wish: Wish) -> list[Row]:
-    rows = [Row("ISPs", heading=True), *_isp_rows(sketch)]
-    if any(not node.isp for node in sketch.nodes):
-        rows.append(Row("exchange point", look=style.IXP_LOOK))
-    kinds = {stroke.kind for stroke in sketch.strokes}
-    rows.append(Row("Links", heading=True))
-    rows += [Row(text, stroke=kind) for kind, text in _KINDS.items() if kind in kinds]
-    if wish.failed:
-        rows.append(Row("failed", stroke="failed"))
-    if wish.route:
-        rows.append(Row(f"route, {_count(len(wish.route.links), 'link')}", stroke="route"))
-    capacities = [stroke.capacity_bps for stroke in sketch.strokes]
-    if capacities:
-        scale = style.scale_of(sketch)
-        width = dict(zip(capacities, style.widths(capacities, scale), strict=True))
-        rows.append(Row("Capacity", heading=True))
-        rows += [
-            Row(format_rate(capacity), stroke="capacity", width=width[capacity])
-            for capacity in style.samples(capacities)
-        ]
-    else:
-        rows.pop()
-    return rows
-
-
-def _isp_rows(sketch: Sketch) -> list[Row]:
-    if sketch.of_isps:
-        tiers = Counter(
-            tier for tier, node in zip(style.tiers(sketch), sketch.nodes, strict=True) if node.isp
-        )
-        return [
-            Row(f"{name}: {tiers[number]:,}", look=look)
-            for number, (name, look) in enumerate(style.TIERS.items())
-            if tiers[number]
-        ]
-    pops = Counter(node.isp for node in sketch.nodes)
-    shown = sketch.isps if len(sketch.isps) <= MOST_LEGEND_ISPS else sketch.isps[: MOST_LEGEND_ISPS - 1]
-    rows = [
-        Row(f"{isp}, {_count(pops[isp], 'PoP')}", look=style.isp_look(number))
-        for number, isp in enumerate(shown)
-    ]
-    if len(shown) < len(sketch.isps):
-        rows.append(Row(f"and {len(sketch.isps) - len(shown)} more"))
-    return rows
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -14,20 +14,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from testbed.topology.drawing import style
-from testbed.topology.drawing.compose import (
-    EDGE,
-    HEADING_ROW,
-    INCH,
-    SWATCH,
-    TITLE_HEIGHT,
-    Drawing,
-    Label,
-    Line,
-    Row,
-    row_height,
-)
+from testbed.topology.drawing.compose import EDGE, INCH, Drawing, Label, Line
 from testbed.topology.drawing.curves import middle_of
-from testbed.topology.drawing.text import FAMILY
+from testbed.topology.drawing.legend import SWATCH, Entry, Row
+from testbed.topology.drawing.text import FAMILY, extent
 
 Format = Literal["svg", "png", "pdf"]
 FORMATS: tuple[Format, ...] = ("svg", "png", "pdf")
@@ -70,7 +60,8 @@ def figure_of(drawing: Drawing) -> Figure:
     for label in drawing.labels:
         _draw_label(axes, label)
     _draw_title(axes, drawing)
-    _draw_legend(axes, drawing)
+    for entry in drawing.legend:
+        _draw_entry(axes, entry)
     return figure
 
 
@@ -186,23 +177,25 @@ def _draw_label(axes: Axes, label: Label) -> None:
 
 def _draw_title(axes: Axes, drawing: Drawing) -> None:
     top = drawing.height - EDGE
-    axes.text(EDGE, top, drawing.title, fontsize=style.TITLE_SIZE, weight="bold", color=style.INK, va="top")
-    axes.text(EDGE, top - 21, drawing.subtitle, fontsize=9.5, color=style.MUTED, va="top")
+    room = drawing.width - 2 * EDGE
+    size = _fitting(drawing.title, style.TITLE_SIZE, room, bold=True)
+    axes.text(EDGE, top, drawing.title, fontsize=size, weight="bold", color=style.INK, va="top")
+    size = _fitting(drawing.subtitle, 9.5, room)
+    axes.text(EDGE, top - 21, drawing.subtitle, fontsize=size, color=style.MUTED, va="top")
     if drawing.left_out:
         text = f"{drawing.left_out:,} names left out for want of room"
         axes.text(EDGE, 3, text, fontsize=7.5, color=style.MUTED, va="bottom")
 
 
-def _draw_legend(axes: Axes, drawing: Drawing) -> None:
-    top = drawing.height - EDGE - TITLE_HEIGHT + HEADING_ROW
-    for row in drawing.legend:
-        top -= row_height(row)
-        _draw_row(axes, row, drawing.legend_x, top)
+def _fitting(text: str, size: float, room: float, bold: bool = False) -> float:
+    """The size of a text, or a smaller one at which it is no wider than `room`."""
+    return size * min(1.0, room / extent(text, size, bold)[0])
 
 
-def _draw_row(axes: Axes, row: Row, x: float, y: float) -> None:
+def _draw_entry(axes: Axes, entry: Entry) -> None:
+    row, x, y = entry.row, entry.x, entry.y
     axes.text(
-        x if row.heading else x + SWATCH,
+        x + row.indent,
         y,
         row.text,
         fontsize=style.LEGEND_SIZE,
@@ -229,7 +222,8 @@ def _draw_sample(axes: Axes, row: Row, x: float, y: float) -> None:
     end = x + SWATCH - 8
     if row.stroke == "route":
         axes.plot([x, end], [y, y], color=style.HIGHLIGHT, linewidth=9)
-    colour = style.LINK_COLOURS.get(row.stroke, style.MUTED)
+    kind = "customer-provider" if row.stroke == "headless" else row.stroke
+    colour = style.LINK_COLOURS.get(kind, style.MUTED)
     if row.stroke == "failed":
         axes.plot([x, end], [y, y], color="#b5b5b5", linewidth=1, dashes=(1, 2))
         _cross(axes, (x + end) / 2, y)

@@ -6,8 +6,8 @@ many ISPs a node is a whole ISP. The peerings of an exchange point become one st
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,9 @@ from testbed.topology.model import Link, Network
 
 MOST_ISPS_WITH_POPS = 100
 """In a network of more ISPs than that, a node is an ISP."""
+
+MOST_HEADS = 12
+"""Arrow heads around one node; of more, each would cover the next."""
 
 StrokeKind = Literal["internal", "customer-provider", "peer-peer"]
 
@@ -80,6 +83,19 @@ def sketch_of(network: Network) -> Sketch:
         pops=len(network.pops),
         links=len(network.core_links),
         of_isps=of_isps,
+    )
+
+
+def headless(strokes: Sequence[Stroke]) -> frozenset[int]:
+    """The numbers of the strokes from customer to provider that are drawn without an arrow head.
+
+    They lead to a node where more than `MOST_HEADS` arrive, from one where fewer do: so one sees where to.
+    """
+    arriving = Counter(stroke.b for stroke in strokes if stroke.kind == "customer-provider")
+    return frozenset(
+        number
+        for number, stroke in enumerate(strokes)
+        if stroke.kind == "customer-provider" and arriving[stroke.b] > MOST_HEADS >= arriving[stroke.a]
     )
 
 

@@ -14,6 +14,7 @@ from testbed.topology.drawing.sketch import Sketch, StrokeKind
 # Okabe and Ito, "Color Universal Design" (2008), without black, which is for links; yellow last, it is pale.
 _FILLS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 _SHAPES = ("o", "s", "^", "p", "h", "v")  # a further round of colours comes with the next shape
+ISP_LOOKS = len(_FILLS) * len(_SHAPES)  # of further ISPs, each looks as an earlier one
 INK, MUTED, PAPER = "#1a1a1a", "#666666", "#ffffff"
 FAILED, HIGHLIGHT = "#c1121f", "#ffd43b"
 IXP_SHAPE, IXP_FILL = "D", "#ffffff"
@@ -45,7 +46,7 @@ IXP_LOOK = Look(IXP_SHAPE, IXP_FILL, LINK_COLOURS["peer-peer"])
 
 
 def isp_look(number: int) -> Look:
-    """The look of an ISP by its number in the file; the 43rd looks as the first."""
+    """The look of an ISP by its number in the file; after `ISP_LOOKS` they repeat."""
     fill = _FILLS[number % len(_FILLS)]
     return Look(_SHAPES[number // len(_FILLS) % len(_SHAPES)], fill, darker(fill))
 

@@ -22,9 +22,10 @@ from testbed.topology.drawing import FORMATS, Drawing, Format, Route, Wish, comp
 from testbed.topology.drawing.curves import arrow_head, cut, lines_of, middle_of
 from testbed.topology.drawing.labels import Placed, Surroundings, Wanted, crosses, overlaps, place_labels
 from testbed.topology.drawing.layout import fan_out, fit, on_map, place, push_apart
+from testbed.topology.drawing.legend import Row, columns_of, entries_of
 from testbed.topology.drawing.render import PNG_DPI, figure_of
-from testbed.topology.drawing.sketch import Node, Stroke, sketch_of
-from testbed.topology.drawing.style import FAILED, isp_look, widths
+from testbed.topology.drawing.sketch import MOST_HEADS, Node, Stroke, headless, sketch_of
+from testbed.topology.drawing.style import FAILED, ISP_LOOKS, isp_look, widths
 from testbed.topology.model import Network
 
 SHIPPED = sorted((Path(__file__).parents[3] / "topologies").glob("*.yaml"))
@@ -128,14 +129,75 @@ def test_arrows_point_to_the_provider_and_only_there(tmp_path: Path) -> None:
         assert all(np.hypot(*(corner - provider)) > tip for corner in line.head[1:])
 
 
+def star(customers: int, providers: int = 0) -> str:
+    """One-PoP ISPs that pay a hub, which pays its own providers."""
+    pairs = [(f"c{n}", "hub") for n in range(customers)] + [("hub", f"p{n}") for n in range(providers)]
+    names = ["hub", *sorted({end for pair in pairs for end in pair} - {"hub"})]
+    isps = "".join(f"  {isp}: {{asn: {n}, pops: {{x: {{}}}}}}\n" for n, isp in enumerate(names, start=1))
+    links = "".join(
+        f"  - {{between: [{a}.x, {b}.x], relationship: customer-provider, capacity: 1 Gbit/s}}\n"
+        for a, b in pairs
+    )
+    return f"name: star\nisps:\n{isps}interdomain:\n{links}"
+
+
+def legend_words(drawing: Drawing) -> list[str]:
+    return [entry.row.text for entry in drawing.legend]
+
+
+@pytest.mark.parametrize("customers", [MOST_HEADS, MOST_HEADS + 1])
+def test_where_too_many_arrows_meet_they_have_no_heads_and_the_legend_says_so(
+    customers: int, tmp_path: Path
+) -> None:
+    drawing = compose(network(tmp_path, star(customers, providers=2)), Wish())
+    headed = [line.stroke.links[0] for line in drawing.lines if line.head is not None]
+    up = ["hub.x--p0.x", "hub.x--p1.x"]
+    crowded = customers > MOST_HEADS
+    assert headed == up if crowded else len(headed) == customers + 2
+    assert ("the same where over 12 meet" in legend_words(drawing)) == crowded
+    assert "customer to provider" in legend_words(drawing)
+
+
+def test_between_two_crowded_providers_the_arrow_keeps_its_head() -> None:
+    pays = [
+        *((number, 100) for number in range(20)),
+        *((number, 101) for number in range(20, 40)),
+        (100, 101),
+    ]
+    strokes = [Stroke((f"{a} {b}",), a, b, "customer-provider", 1) for a, b in pays]
+    assert headless(strokes) == frozenset(range(40))
+
+
+def test_the_legend_lists_isps_while_each_has_a_look_of_its_own(tmp_path: Path) -> None:
+    listed = legend_words(compose(network(tmp_path, many(ISP_LOOKS)), Wish()))
+    assert all(f"n{number}, 1 PoP" in listed for number in range(ISP_LOOKS))
+    unlisted = legend_words(compose(network(tmp_path, many(ISP_LOOKS + 1)), Wish()))
+    assert unlisted[:3] == [
+        "ISPs",
+        f"{ISP_LOOKS + 1} ISPs, named beside their PoPs",
+        "colours and shapes repeat",
+    ]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 600))
+def test_the_columns_of_a_legend_hold_all_rows_and_end_with_no_heading(
+    headings: list[bool], width: int
+) -> None:
+    rows = [Row(f"row {n}", heading=heading) for n, heading in enumerate([True, *headings, False])]
+    columns = columns_of(rows, width)
+    assert [row for column in columns for row in column] == rows
+    assert len(columns) == 1 or max(entry.x for entry in entries_of(columns, 0, 0)) < width
+    assert not any(column[-1].heading for column in columns)
+
+
 def test_wider_lines_carry_more_and_equal_ones_look_equal() -> None:
     thin, middle, wide = widths([10**6, 10**7, 10**9], 1.0)
     assert thin < middle < wide
     assert len(set(widths([10**7] * 3, 1.0))) == 1
 
 
-def test_the_first_42_isps_look_different() -> None:
-    assert len({isp_look(number) for number in range(42)}) == 42
+def test_the_first_isps_look_different() -> None:
+    assert len({isp_look(number) for number in range(ISP_LOOKS + 9)}) == ISP_LOOKS == 42
 
 
 def test_members_of_an_exchange_point_are_joined_to_it_and_not_to_each_other(tmp_path: Path) -> None:
@@ -183,8 +245,38 @@ def test_a_failed_peering_that_shares_its_line_is_named(tmp_path: Path) -> None:
     assert compose(drawn, Wish(failed=failed)).failed_unseen() == failed
 
 
-def test_a_given_width_is_kept(tmp_path: Path) -> None:
-    assert compose(small_topology.network(tmp_path), Wish(width_in=9)).width == pytest.approx(9 * 72)
+@pytest.mark.parametrize("inches", [4, 6, 9, 20])
+def test_a_given_width_is_kept(inches: int, tmp_path: Path) -> None:
+    for text in (small_topology.TEXT, many(120)):
+        drawing = compose(network(tmp_path, text), Wish(width_in=inches))
+        assert drawing.width == pytest.approx(inches * 72)
+        assert_nothing_covers_a_label(drawing)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_on_a_narrow_page_the_legend_is_below_the_map(path: Path) -> None:
+    drawing = compose(compile_network(load_topology(path)[0]), Wish(width_in=4))
+    assert max(entry.y for entry in drawing.legend) < drawing.points[:, 1].min()
+    assert_nothing_covers_a_label(drawing)
+
+
+def test_on_a_wide_page_the_legend_is_beside_the_map(tmp_path: Path) -> None:
+    drawing = compose(small_topology.network(tmp_path), Wish(width_in=9))
+    assert min(entry.x for entry in drawing.legend) > drawing.points[:, 0].max()
+
+
+def test_on_a_page_too_small_for_them_nodes_and_lines_are_smaller(tmp_path: Path) -> None:
+    drawn = network(tmp_path, many(300))
+    small, large = compose(drawn, Wish(width_in=4)), compose(drawn, Wish())
+    area = float(np.ptp(small.points, axis=0).prod())
+    assert np.pi * float((small.radii**2).sum()) < 0.25 * area
+    assert small.scale < large.scale
+    assert small.lines[0].width == pytest.approx(large.lines[0].width * small.scale / large.scale)
+
+
+def test_a_long_title_fits_the_page(tmp_path: Path) -> None:
+    text = small_topology.TEXT.replace("name: small", f"name: {'m' * 24}", 1)
+    assert_nothing_covers_a_label(compose(network(tmp_path, text), Wish(width_in=4)))
 
 
 def test_without_labels_there_is_no_name_and_none_is_missed(tmp_path: Path) -> None:
@@ -387,15 +479,36 @@ def test_graph_without_a_file_writes_svg_of_the_networks_name(tmp_path: Path) ->
     assert (tmp_path / "small.svg").is_file()
 
 
+def test_graph_lists_the_names_of_links_and_draws_nothing(tmp_path: Path) -> None:
+    small_topology.write(tmp_path)
+    done = testbed("graph", "small.yaml", "--links", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "carrier.hub--carrier.edge",
+        "left.one--left.two",
+        "left.one--carrier.hub",
+        "right.only--carrier.edge",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_graph_takes_the_ends_of_a_failed_link_in_either_order(tmp_path: Path) -> None:
+    small_topology.write(tmp_path)
+    for name in ("left.one--left.two", "left.two--left.one"):
+        done = testbed("graph", "small.yaml", "-o", f"{name}.svg", "--failed", name, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert len({path.read_bytes() for path in tmp_path.glob("*.svg")}) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (
             ("-o", "net.jpg"),
-            "--output: can't draw into 'net.jpg': its ending names no format\n  allowed: .svg,",
+            "-o: can't draw into 'net.jpg': its ending names no format\n  allowed: .svg,",
         ),
-        (("-o", "no/net.svg"), "--output: there is no folder no\n  to mend it: mkdir -p no"),
-        (("-o", "folder.svg"), "--output: folder.svg is a folder"),
+        (("-o", "no/net.svg"), "-o: there is no folder no\n  to mend it: mkdir -p no"),
+        (("-o", "folder.svg"), "-o: folder.svg is a folder"),
         (("--failed", "left.one--left.tow"), "did you mean 'left.one--left.two'?"),
         (("--path", "left.one", "left.tow"), "did you mean 'left.two'?"),
         (
