@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from testbed.errors import Problem, RunError, UserError
+from testbed.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from random import Random
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 _REGIONS = "Where: africa, asia, europe, north-america, oceania, south-america or world."
+_ATTACH = 2
 _WEIGHTS = "Routing weights: distance (a point a km) or capacity (the highest over the link's)."
 
 Pops = Annotated[int, typer.Option("--pops", help="How many PoPs.")]
@@ -38,9 +39,7 @@ HubCapacity = Annotated[
 ]
 Weights = Annotated[str, typer.Option("--weights", help=_WEIGHTS)]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed and options give the same file.", min=0)]
-Description = Annotated[
-    str, typer.Option("--description", help="What the file is for: its first line, without line breaks.")
-]
+Description = Annotated[str, typer.Option("--description", help="What the file is for: its first line.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file; without it, stdout.")]
 
 
@@ -148,8 +147,12 @@ def barabasi_albert(
     pops: Pops = 20,
     links: Links = None,
     attach: Annotated[
-        int, typer.Option("--attach", help="How many links a newcomer brings. Not used with --links.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            "--attach",
+            help="How many links a newcomer brings. Not used with --links.  [default: 2, if it can]",
+        ),
+    ] = None,
     region: Region = "europe",
     name: Name = "barabasi-albert",
     asn: Asn = 64512,
@@ -166,7 +169,9 @@ def barabasi_albert(
     from testbed.topology.generators import shapes
 
     def shape(points: Sequence[Point], rng: Random) -> list[Pair]:
-        return shapes.barabasi_albert(len(points), rng, attach=attach, links=links)
+        count = len(points)
+        brought = min(_ATTACH, shapes.most_attached(count)) if attach is None else attach
+        return shapes.barabasi_albert(count, rng, attach=brought, links=links)
 
     options = _isp_options(name, pops, region, asn, capacity, weights, seed, hubs=True)
     words = "newcomers linked to those with many links (Barabasi and Albert 1999)"
@@ -204,6 +209,7 @@ def internet(
     Example: testbed generate internet --tier1 10 --transit 490 --stubs 4500 -o internet.yaml
     """
     from testbed.topology.generators.internet import InternetOptions, generate_internet
+    from testbed.topology.writing import counted
 
     options = InternetOptions(
         tier1=tier1,
@@ -220,7 +226,8 @@ def internet(
         seed=seed,
     )
     what = (
-        f"A made-up Internet: {tier1} tier-1, {transit} transit and {stubs} stub ISPs, {ixps} exchange points"
+        f"A made-up Internet: {tier1} tier-1, {transit} transit and {counted(stubs, 'stub ISP')}, "
+        f"{counted(ixps, 'exchange point')}"
     )
     how = (
         f"No real network: ISPs at random places ({region}). Tier-1s peer with each other; transit ISPs "
@@ -228,8 +235,8 @@ def internet(
         "customers. Prices are random, and cheaper for transit ISPs. "
         "Routing weights are distances in km; delays follow from the places."
     )
-    data = {"name": name, "description": description or what, **generate_internet(options)}
-    _write(context, data, how, output)
+    title = _description(description) or what
+    _write(context, {"name": name, "description": title, **generate_internet(options)}, how, output)
 
 
 def _isp_options(
@@ -257,35 +264,35 @@ def _write_isp(
     output: Path | None,
 ) -> None:
     from testbed.topology.generators.isp import generate_isp
+    from testbed.topology.writing import counted
 
+    title = _description(description)
     data = generate_isp(options, shape)
     links = len(data["isps"][options.name].get("links", ()))
-    what = f"A made-up ISP ({context.info_name}): {options.pops} PoPs, {links} links, {2 * links} directed"
+    pops = counted(options.pops, "PoP")
+    what = f"A made-up ISP ({context.info_name}): {pops}, {counted(links, 'link')}, {2 * links} directed"
     rule = "distances in km" if options.weights == "distance" else "the highest capacity over the link's"
     how = (
         f"No real network: PoPs at random places ({options.region}), {words}. "
         + ("Links of PoPs with many links carry more. " if options.hubs else "")
         + f"Routing weights are {rule}; delays follow from the places."
     )
-    _write(context, {"name": options.name, "description": description or what, **data}, how, output)
+    _write(context, {"name": options.name, "description": title or what, **data}, how, output)
 
 
 def _write(context: typer.Context, data: Mapping[str, Any], how: str, output: Path | None) -> None:
     """Put the topology under a head that says what it is and how to make it again, to a file or to stdout."""
+    from testbed.cli.output import write_output
     from testbed.topology.writing import topology_yaml
 
     _check_name(data["name"])
-    what = " ".join(data["description"].split())
-    comment = [*textwrap.wrap(f"{what}.", 106), *textwrap.wrap(how, 106), f"Made by: {_command(context)}"]
-    text = topology_yaml({**data, "description": what}, comment)
+    title = textwrap.wrap(f"{data['description']}.", 106)
+    comment = [*title, *textwrap.wrap(how, 106), f"Made by: {_command(context)}"]
+    text = topology_yaml(data, comment)
     if output is None:
         typer.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        what = f"{output} can't be written: {error.strerror}"
-        raise RunError(what, mend="name another file: -o FILE") from None
+    write_output(output, text)
     typer.echo(f"wrote {output}", err=True)
 
 
@@ -295,13 +302,27 @@ def _check_name(name: str) -> None:
         raise UserError(Problem(f"'{name}' is no name", "--name", allowed))
 
 
+def _description(text: str) -> str:
+    """The description on one line. Raises UserError on what a comment can't hold as it is."""
+    line = _one_line(text)
+    odd = next((letter for letter in line if not letter.isprintable()), None)
+    if odd is not None:
+        what = f"has the character {odd!a}, which can't be printed"
+        raise UserError(Problem(what, "--description", allowed="letters, digits, signs and blanks"))
+    return line
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _command(context: typer.Context) -> str:
     """The command that makes the same file again: every option that is not at its default, and the seed."""
     words = ["testbed", "generate", str(context.info_name)]
     for option in context.command.params:
         value = context.params[str(option.name)]
         if option.name != "output" and (value != option.default or option.name == "seed"):
-            words += [option.opts[0], str(value)]
+            words += [option.opts[0], _one_line(str(value))]
     return shlex.join(words)
 
 

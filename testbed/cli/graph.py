@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.errors import Problem, RunError, UserError
+from testbed.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from testbed.spec.topology import TopologySpec
@@ -35,31 +36,39 @@ def graph(
         tuple[str, str] | None,
         typer.Option("--path", metavar="POP POP", help="Highlight the route between two PoPs."),
     ] = None,
+    links: Annotated[
+        bool, typer.Option("--links", help="Print the names of all links, one a line, and draw nothing.")
+    ] = False,
 ) -> None:
     """Draw a topology: ISPs by colour, capacities by width, relationships by arrows and dashes.
 
-    A PoP is named `isp.pop`, a link `isp.pop--isp.pop`.
+    A PoP is named `isp.pop`, a link `isp.pop--isp.pop`, its ends in either order. The second of parallel
+    links has `~2` at its end; --links lists all names.
 
     Example: testbed graph topologies/quickstart.yaml -o net.svg --path dslnet.lyon fibrenet.rome
     """
+    from testbed.cli.output import write_output
     from testbed.topology.compile import compile_network
     from testbed.topology.drawing import Wish, compose, render
 
     spec = _topology_of(topology)
+    network = compile_network(spec)
+    if links:
+        for link in network.core_links:
+            typer.echo(link.id)
+        return
     target = output or Path(f"{spec.name}.svg")
     form = _format_of(target)
-    network = compile_network(spec)
-    down = frozenset(failed or ())
-    _check_links(network, down)
+    down = _links_called(failed or (), network)
     route = _route(network, down, *path) if path else None
     drawing = compose(network, Wish(width, labels, down, route))
-    _write(target, render(drawing, form))
+    write_output(target, render(drawing, form))
     if drawing.left_out:
         typer.echo(f"{drawing.left_out:,} names are left out: there is no room for them", err=True)
-    for link in sorted(drawing.failed_unseen()):
-        typer.echo(f"{link} is not crossed out: in this picture it shares a line with other links", err=True)
-    for link in route.links if route else ():
-        typer.echo(link)
+    for name in sorted(drawing.failed_unseen()):
+        typer.echo(f"{name} is not crossed out: in this picture it shares a line with other links", err=True)
+    for name in route.links if route else ():
+        typer.echo(name)
     typer.echo(f"{target}: {drawing.subtitle}")
 
 
@@ -81,16 +90,18 @@ def _format_of(target: Path) -> Format:
         if target.suffix.lower() == f".{form}":
             return form
     what = f"can't draw into '{target}': its ending names no format"
-    raise UserError(Problem(what, where="--output", allowed=", ".join(f".{form}" for form in FORMATS)))
+    raise UserError(Problem(what, where="-o", allowed=", ".join(f".{form}" for form in FORMATS)))
 
 
-def _check_links(network: Network, links: frozenset[str]) -> None:
-    from testbed.spec.loading import unknown
+def _links_called(names: Sequence[str], network: Network) -> frozenset[str]:
+    """The ids of the links that --failed names."""
+    from testbed.topology.link_names import find_link
 
-    known = [link.id for link in network.core_links]
-    problems = [unknown("link", link, known, "--failed") for link in sorted(links - set(known))]
+    found = [find_link(network, name, "--failed") for name in names]
+    problems = [problem for problem in found if isinstance(problem, Problem)]
     if problems:
         raise UserError(problems)
+    return frozenset(link for link in found if isinstance(link, str))
 
 
 def _route(network: Network, failed: frozenset[str], source: str, destination: str) -> Route:
@@ -111,17 +122,3 @@ def _route(network: Network, failed: frozenset[str], source: str, destination: s
         without = " without the failed links" if failed else ""
         what = f"there is no route from {source} to {destination}{without}"
         raise UserError(Problem(what, where="--path")) from None
-
-
-def _write(target: Path, picture: bytes) -> None:
-    try:
-        target.write_bytes(picture)
-    except FileNotFoundError:
-        problem = Problem(
-            f"there is no folder {target.parent}", where="--output", mend=f"mkdir -p {target.parent}"
-        )
-        raise UserError(problem) from None
-    except IsADirectoryError:
-        raise UserError(Problem(f"{target} is a folder", where="--output", allowed="a file")) from None
-    except OSError as error:
-        raise RunError(f"can't write {target}: {error.strerror}", mend="write elsewhere: -o FILE") from None

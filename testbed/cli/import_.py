@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from testbed.errors import Problem, RunError, UserError
+from testbed.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from testbed.topology.importers import Choices, Imported, Source
@@ -56,7 +57,7 @@ def import_(
         bool, typer.Option("--by-city", help="Rocketfuel: the routers of a city as one PoP.")
     ] = False,
     around: Annotated[
-        int | None, typer.Option("--around", metavar="ASN", help="CAIDA: the AS to cut around.")
+        str | None, typer.Option("--around", metavar="ASN", help="CAIDA: the AS to cut around, such as 3356.")
     ] = None,
     radius: Annotated[
         int | None,
@@ -74,6 +75,7 @@ def import_(
 
     Example: testbed import Geant2012.graphml --as geant -o geant.yaml
     """
+    from testbed.cli.output import write_output
     from testbed.spec.units import parse_duration, parse_rate
     from testbed.topology.importers import Choices, import_topology
 
@@ -86,14 +88,17 @@ def import_(
         scale=_factor(scale),
         external=external,
         by_city=by_city,
-        around=around,
+        around=_asn(around),
         radius=radius,
         limit=limit,
     )
     source = _source(file, latencies)
     imported = import_topology(source, choices)
     text = _checked(imported, source, choices)
-    _write(text, output)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_output(output, text)
     for note in imported.notes:
         typer.echo(f"{source.name}: {note}", err=True)
     if output is not None:
@@ -103,7 +108,7 @@ def import_(
 def _name(text: str | None, option: str) -> str | None:
     from pydantic import TypeAdapter, ValidationError
 
-    from testbed.spec.topology import Name
+    from testbed.spec.fields import Name
 
     try:
         return None if text is None else TypeAdapter[str](Name).validate_python(text)
@@ -127,9 +132,21 @@ def _quantity(text: str | None, parse: Callable[[str], ValueT], option: str) -> 
         raise UserError(Problem(error.message(), where=option, allowed=allowed)) from None
 
 
+def _asn(text: str | None) -> int | None:
+    """The number of an AS: `3356`, or as people write it, `AS3356`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:AS)?\s*([0-9]{1,10})", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UserError(Problem(f"'{text}' is no number of an AS", where="--around", allowed="such as 3356"))
+    return int(match.group(1))
+
+
 def _factor(scale: float) -> float:
     if not 1e-9 <= scale <= 1e9:
-        raise UserError(Problem(f"{scale} is no factor", where="--scale", allowed="such as 0.001"))
+        raise UserError(
+            Problem(f"{scale} is no factor", where="--scale", allowed="1e-9 to 1e9, such as 0.001")
+        )
     return scale
 
 
@@ -138,6 +155,9 @@ def _source(file: Path, latencies: Path | None) -> Source:
     from testbed.topology.importers import Source, other_name
 
     other = latencies
+    if other is not None and _are_one(file, other):
+        what = f"{other} is the file to import itself"
+        raise UserError(Problem(what, where="--latencies", allowed="the file with the latencies"))
     if other is None and (name := other_name(file.name)) is not None:
         beside = file.with_name(name)
         other = beside if beside.is_file() else None
@@ -150,6 +170,13 @@ def _source(file: Path, latencies: Path | None) -> Source:
         other_where="" if other is None else str(other),
         other_chosen=latencies is not None,
     )
+
+
+def _are_one(file: Path, other: Path) -> bool:
+    try:
+        return file.samefile(other)
+    except OSError:  # what can't be looked at is reported where it is read
+        return False
 
 
 def _read(file: Path) -> bytes:
@@ -195,23 +222,8 @@ def _comment(imported: Imported, source: Source, choices: Choices) -> list[str]:
     return lines
 
 
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except FileNotFoundError:
-        mend = f"mkdir -p {output.parent}"
-        raise UserError(Problem(f"there is no folder {output.parent}", where="--output", mend=mend)) from None
-    except IsADirectoryError:
-        raise UserError(Problem(f"{output} is a folder", where="--output", allowed="a file")) from None
-    except PermissionError as error:
-        raise RunError(f"can't write {output}: {error.strerror}", mend="write elsewhere: -o FILE") from None
-
-
 def _summary(imported: Imported) -> str:
-    from testbed.topology.importers.common import counted
+    from testbed.topology.writing import counted
 
     isps = imported.data["isps"]
     pops = sum(len(isp["pops"]) for isp in isps.values())

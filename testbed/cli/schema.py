@@ -20,15 +20,12 @@ def schema(
     """
     import json
 
-    from testbed.errors import Problem, UserError
+    from testbed.cli.output import write_output
     from testbed.spec.schema import json_schema
 
     text = json.dumps(json_schema(kind), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(text)
         return
-    try:
-        output.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(Problem(f"can't be written: {error.strerror}", where=str(output))) from None
+    write_output(output, text + "\n")
     typer.echo(f"wrote {output}", err=True)

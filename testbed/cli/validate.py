@@ -19,7 +19,7 @@ _MOST_WARNINGS = 20
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Topology and experiment files.")],
+    files: Annotated[list[str], typer.Argument(help="Topology and experiment files.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Check files: every error with its line, what is wrong, and what is allowed.
@@ -29,26 +29,36 @@ def validate(
 
     Example: testbed validate topologies/*.yaml experiments/*.yaml
     """
-    problems: list[Problem] = []
+    wrong: list[UserError] = []
     reports: list[dict[str, Any]] = []
-    for path in files:
+    shows_errors = len(files) > 1 and not as_json
+    for name in files:
         try:
-            report = {"file": str(path), **_report(path)}
+            report = {"file": name, **_report(name)}
         except UserError as error:
-            problems.extend(error.problems)
-            report = {"file": str(path), "errors": [asdict(problem) for problem in error.problems]}
+            wrong.append(error)
+            report = {"file": name, "errors": [asdict(problem) for problem in error.problems]}
         reports.append(report)
         if not as_json:
-            _show(report)
+            _show(report, shows_errors=shows_errors)
     if as_json:
         import json
 
         typer.echo(json.dumps(reports, indent=2))
-    if problems:
-        raise UserError(problems)
+    if wrong and shows_errors:
+        raise UserError(
+            Problem(f"{len(wrong)} of {len(files)} files {'has' if len(wrong) == 1 else 'have'} errors")
+        )
+    if wrong:
+        raise UserError([problem for error in wrong for problem in error.problems])
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: dict[str, Any], *, shows_errors: bool) -> None:
+    errors = report.get("errors", []) if shows_errors else []
+    if errors:
+        typer.echo(f"{report['file'] or repr('')}: {_counted(len(errors), 'error')}", err=True)
+    for error in errors:
+        typer.echo(str(Problem(**error)), err=True)
     warnings = report.get("warnings", [])
     for warning in warnings[:_MOST_WARNINGS]:
         problem = Problem(**warning)
@@ -61,11 +71,14 @@ def _show(report: dict[str, Any]) -> None:
         typer.echo(f"{report['file']}: {text}")
 
 
-def _report(path: Path) -> dict[str, Any]:
+def _report(name: str) -> dict[str, Any]:
     """What the file holds and what looks wrong in it. Raises UserError with every problem found."""
+    if not name:  # as an unset variable gives it; its path would be the folder here
+        raise UserError(Problem("an empty file name", allowed="topology and experiment files"))
     from testbed.spec.loading import load_document
     from testbed.spec.topology import topology_of
 
+    path = Path(name)
     document = load_document(path)
     if "swarm" in document.data:
         return _experiment_report(path)

@@ -95,11 +95,15 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
 }
 
 
+ALLOWED = f"{', '.join(PROFILES)}, or {{down, up, delay}}"
+"""What may stand for an access line, in words."""
+
+
 def profile(name: str) -> Mapping[str, str]:
     """The access line that ships under a name. Raises PydanticCustomError where there is none."""
     if name in PROFILES:
         return PROFILES[name]
-    context: dict[str, Any] = {"given": name, "allowed": f"{', '.join(PROFILES)}, or {{down, up, delay}}"}
+    context: dict[str, Any] = {"given": name, "allowed": ALLOWED}
     close = _nearest(name)
     if not close:
         raise PydanticCustomError("profile", "no access profile '{given}' ships", context)

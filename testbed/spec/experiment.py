@@ -16,8 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from testbed.errors import Problem, UserError
 from testbed.spec.fields import Name, PopId
-from testbed.spec.loading import Document, Spec, load, unknown
-from testbed.spec.topology import TopologySpec, load_topology
+from testbed.spec.loading import Document, Spec, load_document, unknown, validate
+from testbed.spec.topology import TopologySpec, refuse_experiment, topology_of
 from testbed.spec.units import Duration, Size
 from testbed.spec.wording import shown
 
@@ -185,7 +185,9 @@ class ExperimentSpec(Spec):
 
 def load_experiment(path: Path) -> tuple[ExperimentSpec, Document, TopologySpec, Document]:
     """Read an experiment and its topology, check both. Raises UserError with every problem found."""
-    spec, document = load(path, ExperimentSpec)
+    document = load_document(path)
+    _refuse_topology(document)
+    spec = validate(document, ExperimentSpec)
     topology_path = path.parent / spec.topology
     if not os.path.isfile(topology_path):
         raise UserError(
@@ -195,11 +197,20 @@ def load_experiment(path: Path) -> tuple[ExperimentSpec, Document, TopologySpec,
                 allowed="a path relative to the experiment's file",
             )
         )
-    topology, topology_document = load_topology(topology_path)
+    topology_file = load_document(topology_path)
+    refuse_experiment(topology_file, document.where(("topology",)))
+    topology, topology_document = topology_of(topology_file)
     problems = list(check(spec, document, topology))
     if problems:
         raise UserError(problems)
     return spec, document, topology, topology_document
+
+
+def _refuse_topology(document: Document) -> None:
+    if "isps" in document.data and "swarm" not in document.data:
+        what = f"{document.path} is a topology file, and an experiment file is needed"
+        mend = "give an experiment that names it under 'topology'"
+        raise UserError(Problem(what, document.where(("isps",)), mend=mend))
 
 
 def check(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> Iterator[Problem]:
@@ -218,7 +229,7 @@ def check(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> I
                 yield unknown("ISP", peers.isp, topology.isps, document.where((*location, "isp")))
             elif peers.pop is not None and peers.pop not in isp.pops:
                 where = document.where((*location, "pop"))
-                yield unknown(f"PoP of ISP {peers.isp}", peers.pop, isp.pops, where)
+                yield unknown("PoP", peers.pop, isp.pops, where, owner=f"ISP {peers.isp}")
             if peers.access not in topology.access:
                 where = document.where((*location, "access"))
                 yield unknown("access profile", peers.access, topology.access, where)

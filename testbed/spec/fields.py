@@ -38,6 +38,12 @@ Name = _text(_NAME, "a name", "lower case letters, digits and dashes, at most 24
 PopId = _text(rf"{_NAME}\.{_NAME}", "a PoP of an ISP", "isp.pop, both of them names as in the file")
 """A PoP from outside its ISP."""
 
+
+def isp_of(pop_id: str) -> str:
+    """`isp.pop` -> `isp`."""
+    return pop_id.partition(".")[0]
+
+
 Currency = _text("[A-Z]{3}", "a currency", "three capital letters such as EUR")
 
 Latitude = Annotated[float, Field(ge=-90, le=90)]

@@ -58,11 +58,14 @@ class Document:
 
 
 def load_document(path: Path) -> Document:
-    """Read a YAML file. Raises UserError where it is missing, not YAML, or not a mapping."""
+    """Read a YAML file. Raises UserError where it is missing, a folder, not YAML, or not a mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(Problem("there is no such file", where=str(path))) from None
+    except IsADirectoryError:
+        mend = f"name files in it, such as {path / '*.yaml'}"
+        raise UserError(Problem("this is a folder, and a file is needed", str(path), mend=mend)) from None
     except UnicodeDecodeError:
         raise UserError(Problem("is no text in UTF-8", where=str(path))) from None
     except OSError as error:
@@ -73,12 +76,6 @@ def load_document(path: Path) -> Document:
         what = "the file is empty" if data is None else "the file holds no mapping of keys to values"
         raise UserError(Problem(what, where=f"{path}:1", allowed="keys and their values, as in 'name: x'"))
     return Document(path, data, places)
-
-
-def load(path: Path, model: type[SpecT]) -> tuple[SpecT, Document]:
-    """Read `path` and validate it as `model`. Raises UserError with every problem found."""
-    document = load_document(path)
-    return validate(document, model), document
 
 
 def validate(document: Document, model: type[SpecT]) -> SpecT:
@@ -100,12 +97,13 @@ def readable(problems: Iterable[Problem]) -> list[Problem]:
     return list(seen)
 
 
-def unknown(kind: str, name: str, known: Iterable[str], where: str) -> Problem:
-    """The problem of a name that does not exist, with the nearest one that does."""
+def unknown(kind: str, name: str, known: Iterable[str], where: str, *, owner: str = "") -> Problem:
+    """The problem of a name that does not exist, or not in its `owner`, with the nearest one that does."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     mend = f"did you mean '{close[0]}'?" if close else ""
-    return Problem(f"there is no {kind} '{name}'", where, allowed=listed(names), mend=mend)
+    what = f"{owner} has no {kind} '{name}'" if owner else f"there is no {kind} '{name}'"
+    return Problem(what, where, allowed=listed(names), mend=mend)
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:

@@ -6,23 +6,22 @@ These models say what a user may write; docs/topologies.md explains it. What is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from testbed.errors import UserError
-from testbed.spec.access_profiles import PROFILES, profile
-from testbed.spec.fields import Currency, Prefix, Weight
-from testbed.spec.fields import Name as Name
-from testbed.spec.fields import Place as Place
-from testbed.spec.fields import PopId as PopId
-from testbed.spec.includes import with_includes
+from testbed.errors import Problem, UserError
+from testbed.spec.access_profiles import ALLOWED, PROFILES, profile
+from testbed.spec.fields import Currency, Name, Place, PopId, Prefix, Weight
+from testbed.spec.includes import JOINED, with_includes
 from testbed.spec.loading import Document, Spec, load_document, readable, validate
-from testbed.spec.loading import unknown as unknown
 from testbed.spec.topology_checks import problems_in
 from testbed.spec.units import Duration, EachWay, Load, Rate
+from testbed.spec.wording import shown
 
 
 class PopSpec(Spec):
@@ -147,7 +146,12 @@ class AccessSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, given: Any) -> Any:
-        return profile(given) if isinstance(given, str) else given
+        if isinstance(given, dict | AccessSpec):
+            return given
+        if isinstance(given, str):
+            return profile(given)
+        what = "has no value" if given is None else "{given} is no access line"
+        raise PydanticCustomError("access", what, {"given": shown(given), "allowed": ALLOWED})
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -185,9 +189,34 @@ def load_topology(path: Path) -> tuple[TopologySpec, Document]:
 
 def topology_of(document: Document) -> tuple[TopologySpec, Document]:
     """As `load_topology`, of a file that was read already."""
-    document = with_includes(document)
-    spec = validate(document, TopologySpec)
-    problems = readable(problems_in(spec, document))
+    document, conflicts = with_includes(document)
+    refuse_experiment(document, document.where(("swarm",)))
+    try:
+        spec = validate(document, TopologySpec)
+    except UserError as error:
+        raise UserError(readable([*conflicts, *_of_a_part(error.problems, document)])) from None
+    problems = readable([*conflicts, *problems_in(spec, document)])
     if problems:
         raise UserError(problems)
     return spec, document
+
+
+def refuse_experiment(document: Document, where: str) -> None:
+    """Raise UserError, at `where`, if the document is an experiment and so can't be the topology."""
+    if "swarm" not in document.data:
+        return
+    topology = document.data.get("topology")
+    named = f", {topology}" if isinstance(topology, str) else ""
+    what = f"{document.path} is an experiment file, and a topology file is needed"
+    raise UserError(Problem(what, where, mend=f"give the topology that it names{named}"))
+
+
+def _of_a_part(problems: Iterable[Problem], document: Document) -> Iterator[Problem]:
+    """The problems; a name that is missing where there is something to include may be none."""
+    may_be_part = "name" not in document.data and not document.data.keys().isdisjoint(JOINED)
+    for problem in problems:
+        if may_be_part and problem.what == "'name' is missing":
+            mend = "give it a name; if it is a part of another file, validate the file that includes it"
+            yield replace(problem, mend=mend)
+        else:
+            yield problem

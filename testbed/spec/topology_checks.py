@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from testbed.errors import Problem
+from testbed.spec.fields import isp_of
 from testbed.spec.loading import Document, Location, listed, unknown
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ def problems_in(spec: TopologySpec, document: Document) -> Iterator[Problem]:
     yield from _numbers(spec, document)
 
 
-def isp_of(pop_id: str) -> str:
-    """`isp.pop` -> `isp`."""
-    return pop_id.partition(".")[0]
+def customer_provider_pairs(spec: TopologySpec) -> set[frozenset[str]]:
+    """Pairs of ISPs of which one buys transit from the other."""
+    return {
+        frozenset(isp_of(end) for end in link.between)
+        for link in spec.interdomain
+        if link.relationship == "customer-provider"
+    }
 
 
 def _links_of_isp(name: str, isp: IspSpec, document: Document) -> Iterator[Problem]:
@@ -51,7 +56,7 @@ def _links_of_isp(name: str, isp: IspSpec, document: Document) -> Iterator[Probl
         for end, pop in enumerate(link.between):
             if pop not in isp.pops:
                 where = document.where((*location, "between", end))
-                yield unknown(f"PoP of ISP {name}", pop, isp.pops, where)
+                yield unknown("PoP", pop, isp.pops, where, owner=f"ISP {name}")
         if link.between[0] == link.between[1]:
             where = document.where((*location, "between"))
             yield Problem(f"a link from {link.between[0]} to itself", where, allowed="two different PoPs")
@@ -108,7 +113,7 @@ def _pids_of_isp(name: str, isp: IspSpec, document: Document) -> Iterator[Proble
         for index, pop in enumerate(pops):
             where_pop = (*location, group, index)
             if pop not in isp.pops:
-                yield unknown(f"PoP of ISP {name}", pop, isp.pops, document.where(where_pop))
+                yield unknown("PoP", pop, isp.pops, document.where(where_pop), owner=f"ISP {name}")
             elif pop in group_of:
                 yield Problem(
                     f"PoP {pop} is in PID {group_of[pop]} already",
@@ -202,7 +207,7 @@ def _unknown_pop(
     if isp not in spec.isps:
         yield unknown("ISP", isp, spec.isps, document.where(location))
     elif pop not in spec.isps[isp].pops:
-        yield unknown(f"PoP of ISP {isp}", pop, spec.isps[isp].pops, document.where(location))
+        yield unknown("PoP", pop, spec.isps[isp].pops, document.where(location), owner=f"ISP {isp}")
 
 
 def _payment_circle(spec: TopologySpec, document: Document) -> Iterator[Problem]:
@@ -251,11 +256,7 @@ def _circle(edges: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _ixps(spec: TopologySpec, document: Document) -> Iterator[Problem]:
-    paid = {
-        frozenset(isp_of(end) for end in link.between)
-        for link in spec.interdomain
-        if link.relationship == "customer-provider"
-    }
+    paid = customer_provider_pairs(spec)
     for name, ixp in spec.ixps.items():
         for member in ixp.members:
             yield from _unknown_pop(spec, member, ("ixps", name, "members", member), document)
@@ -278,7 +279,8 @@ def _numbers(spec: TopologySpec, document: Document) -> Iterator[Problem]:
         owner = owners.setdefault(isp.asn, name)
         if owner != name:
             where = document.where(("isps", name, "asn"))
-            yield Problem(f"asn {isp.asn} is that of {owner} too", where, allowed="a number for each ISP")
+            mend = "give one of them another asn (`testbed import --asn`)"
+            yield Problem(f"asn {isp.asn} is that of {owner} too", where, "a number for each ISP", mend)
     given = {name: isp.prefix for name, isp in spec.isps.items() if isp.prefix is not None}
     for name, other in overlapping(given):
         where = document.where(("isps", name, "prefix"))

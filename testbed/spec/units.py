@@ -7,33 +7,46 @@ seconds or bytes goes out. A bare number is an error, because a forgotten unit i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from testbed.spec.unit_names import Meant, rate_meant, size_meant, time_meant
 from testbed.spec.wording import shown
 
-_RATES = {"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9}
-_TIMES = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {
-    "B": 1,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
 _LARGEST = 1e18  # whole numbers up to here fit into 64 bits
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z/]*)\s*")
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ/]*)\s*")  # with both signs for micro, to name the unit
 
 
-def _parse(text: Any, units: Mapping[str, float], example: str) -> float:
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of quantity: its units, how it is written, and what a unit with another name stands for."""
+
+    units: Mapping[str, float]
+    example: str
+    meant: Callable[[str], Meant]
+
+
+_RATE = _Kind({"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9}, "10 Mbit/s", rate_meant)
+_TIME = _Kind(
+    {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0},
+    "20 ms",
+    time_meant,
+)
+_SIZE = _Kind(
+    {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
+    "16 MiB",
+    size_meant,
+)
+
+
+def _parse(text: Any, kind: _Kind) -> float:
     """The number of base units that `text` stands for; raises PydanticCustomError on anything else."""
-    allowed = f"a number and one of {', '.join(units)}, such as {example}"
+    allowed = f"a number and one of {', '.join(kind.units)}, such as {kind.example}"
     context = {"given": str(text), "allowed": allowed}
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         context["given"] = shown(text)
@@ -44,14 +57,24 @@ def _parse(text: Any, units: Mapping[str, float], example: str) -> float:
     number, unit = match.groups()
     if not unit:
         raise PydanticCustomError("missing_unit", "{given} has no unit", context)
-    if unit not in units:
-        raise PydanticCustomError("unknown_unit", "'{given}' has an unknown unit", context)
-    value = float(number) * units[unit]
+    if unit not in kind.units:
+        raise _unknown_unit(number, unit, kind, context)
+    value = float(number) * kind.units[unit]
     if not value < _LARGEST:
-        base = next(name for name, factor in units.items() if factor == 1)
+        base = next(name for name, factor in kind.units.items() if factor == 1)
         context["allowed"] = f"less than {_LARGEST:g} {base}"
         raise PydanticCustomError("quantity", "'{given}' is too large", context)
     return value
+
+
+def _unknown_unit(number: str, unit: str, kind: _Kind, context: dict[str, Any]) -> PydanticCustomError:
+    what = "'{given}' has an unknown unit"
+    if (meant := kind.meant(unit)) is not None:
+        factor, name = meant
+        number = number if factor == 1 else f"{float(number) * factor:.12g}"
+        what += "; did you mean '{meant}'?"
+        context = {**context, "meant": f"{number} {name}"}
+    return PydanticCustomError("unknown_unit", what, context)
 
 
 def parse_rate(text: Any) -> int:
@@ -66,17 +89,17 @@ def parse_rate(text: Any) -> int:
 
 def parse_load(text: Any) -> int:
     """As `parse_rate`, but there may be no load at all: `0 bit/s` -> 0."""
-    return round(_parse(text, _RATES, "10 Mbit/s"))
+    return round(_parse(text, _RATE))
 
 
 def parse_duration(text: Any) -> float:
     """`20 ms` -> 0.02 (seconds)."""
-    return _parse(text, _TIMES, "20 ms")
+    return _parse(text, _TIME)
 
 
 def parse_size(text: Any) -> int:
     """`16 MiB` -> 16_777_216 (bytes), at least one byte."""
-    size = round(_parse(text, _SIZES, "16 MiB"))
+    size = round(_parse(text, _SIZE))
     if size < 1:
         raise PydanticCustomError(
             "quantity", "{given} is less than a byte", {"given": str(text), "allowed": "at least 1 B"}
@@ -84,17 +107,17 @@ def parse_size(text: Any) -> int:
     return size
 
 
-def _annotation(parse: Callable[[Any], float], units: Iterable[str], base: type, example: str) -> Any:
+def _annotation(parse: Callable[[Any], float], kind: _Kind, base: type) -> Any:
     """A number of base units with its parser; its JSON Schema makes an editor flag a missing unit."""
-    pattern = rf"^\s*{_NUMBER}\s*({'|'.join(units)})\s*$"
-    schema = {"type": "string", "pattern": pattern, "examples": [example]}
+    pattern = rf"^\s*{_NUMBER}\s*({'|'.join(kind.units)})\s*$"
+    schema = {"type": "string", "pattern": pattern, "examples": [kind.example]}
     return Annotated[base, BeforeValidator(parse), WithJsonSchema(schema)]
 
 
-Rate = _annotation(parse_rate, _RATES, int, "10 Mbit/s")
-Load = _annotation(parse_load, _RATES, int, "10 Mbit/s")
-Duration = _annotation(parse_duration, _TIMES, float, "20 ms")
-Size = _annotation(parse_size, _SIZES, int, "16 MiB")
+Rate = _annotation(parse_rate, _RATE, int)
+Load = _annotation(parse_load, _RATE, int)
+Duration = _annotation(parse_duration, _TIME, float)
+Size = _annotation(parse_size, _SIZE, int)
 
 
 class _OneOrTwo:
@@ -120,7 +143,7 @@ EachWay = Annotated[tuple[ValueT, ValueT], _OneOrTwo()]
 
 def format_rate(rate_bps: float) -> str:
     """The shortest usual way to write a rate: 1500000 -> `1.5 Mbit/s`."""
-    for unit, factor in reversed(_RATES.items()):
+    for unit, factor in reversed(list(_RATE.units.items())):
         if rate_bps >= factor:
             return f"{rate_bps / factor:.3g} {unit}"
     return f"{rate_bps:.3g} bit/s"
@@ -129,6 +152,6 @@ def format_rate(rate_bps: float) -> str:
 def format_size(size_bytes: float) -> str:
     """A size in binary units: 4194304 -> `4 MiB`."""
     for unit in ("GiB", "MiB", "KiB"):
-        if size_bytes >= _SIZES[unit]:
-            return f"{size_bytes / _SIZES[unit]:.3g} {unit}"
+        if size_bytes >= _SIZE.units[unit]:
+            return f"{size_bytes / _SIZE.units[unit]:.3g} {unit}"
     return f"{size_bytes:.0f} B"

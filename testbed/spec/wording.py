@@ -7,6 +7,7 @@ allowed go out.
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
@@ -80,6 +81,8 @@ def _words(kind: str, context: Mapping[str, Any], given: Any, keys: Sequence[str
         return what, f"the keys {', '.join(keys)}"
     if kind == "literal_error":
         return f"{shown(given)} is not known", str(context["expected"])
+    if kind in _BOUNDS and isinstance(given, float) and math.isnan(given):
+        return f"{shown(given)} {_KINDS['float_type'][0]}", _KINDS["float_type"][1]
     if kind in _BOUNDS:
         bound, words, allowed = _BOUNDS[kind]
         return f"{shown(given)} is {words}", f"{allowed} {context[bound]:.12g}"

@@ -67,6 +67,8 @@ def read_yaml(text: str, path: Path, places: Places) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
+        if _is_indented_by_tab(text, line):
+            raise _error(path, line, "a tab can't indent", "write spaces in place of it") from None
         raise _error(path, line, str(error.problem or error.context)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, max(0, error.position)) + 1 if isinstance(error.position, int) else 1
@@ -75,8 +77,13 @@ def read_yaml(text: str, path: Path, places: Places) -> Any:
         raise _error(path, 1, str(error).splitlines()[0]) from None
 
 
-def _error(path: Path, line: int, what: str) -> UserError:
-    return UserError(Problem(f"not valid YAML: {what}", where=f"{path}:{line}"))
+def _is_indented_by_tab(text: str, line: int) -> bool:
+    content = text.splitlines()[line - 1 : line]
+    return any("\t" in given[: len(given) - len(given.lstrip())] for given in content)
+
+
+def _error(path: Path, line: int, what: str, mend: str = "") -> UserError:
+    return UserError(Problem(f"not valid YAML: {what}", where=f"{path}:{line}", mend=mend))
 
 
 class _Reader:
@@ -149,8 +156,8 @@ class _Reader:
             items[key] = value
             entries[key] = (self._path, line)
         for other in merged:
-            for key in other.keys() - items.keys():
-                entries[key] = self._places.of(other)[key]
+            for key in other:
+                entries.setdefault(key, self._places.of(other)[key])
             items = {**other, **items}
         self._places.set(items, entries)
         return items

@@ -9,14 +9,15 @@ from ipaddress import IPv4Network
 from itertools import combinations, count
 from math import asin, cos, radians, sin, sqrt
 
+from testbed.spec.fields import Place, isp_of
 from testbed.spec.topology import (
     InterdomainLinkSpec,
     InternalLinkSpec,
     IspSpec,
     IxpSpec,
-    Place,
     TopologySpec,
 )
+from testbed.spec.topology_checks import customer_provider_pairs
 from testbed.topology.addressing import host_addresses, isp_prefixes, mac_of, pop_prefixes
 from testbed.topology.model import Direction, Host, Isp, Ixp, Link, Network, Pop, Role, Tariff
 
@@ -78,7 +79,8 @@ def _pops(
 def pids_of(name: str, isp: IspSpec) -> dict[str, str]:
     """The PID of each PoP of an ISP: `isp:pop`, `isp:metro` or `isp:group`, or `isp` where all share one.
 
-    A PoP without a metro is of the metro that has its own name. The colon is in no name, so PIDs of two ISPs differ.
+    A PoP without a metro is of the metro that has its own name. The colon is in no name, so that PIDs of
+    two ISPs differ.
     """
     if isp.pids == "isp":
         return dict.fromkeys(isp.pops, name)
@@ -141,14 +143,10 @@ def peerings(spec: TopologySpec) -> Iterator[tuple[str, IxpSpec, str, str]]:
 
     Members of one ISP do not peer, nor does a customer with its provider.
     """
-    paid = {
-        frozenset(end.partition(".")[0] for end in link.between)
-        for link in spec.interdomain
-        if link.relationship == "customer-provider"
-    }
+    paid = customer_provider_pairs(spec)
     for name, ixp in spec.ixps.items():
         for a, b in combinations(ixp.members, 2):
-            isps = frozenset(end.partition(".")[0] for end in (a, b))
+            isps = frozenset((isp_of(a), isp_of(b)))
             if len(isps) == 2 and isps not in paid:
                 yield name, ixp, a, b
 

@@ -77,6 +77,11 @@ def duration_text(duration_s: float) -> str:
     return f"{_plain_decimal(Decimal(f'{exact.scaleb(digits):.15g}'))} {unit}"
 
 
+def counted(number: int, thing: str, things: str = "") -> str:
+    """A number of things: `1 link`, `2 links`."""
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
+
+
 def _plain_decimal(number: Decimal) -> str:
     """The number in digits, without an exponent or zeros behind."""
     text = format(number, "f")

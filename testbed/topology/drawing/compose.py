@@ -13,6 +13,7 @@ from math import pi, sqrt
 
 import numpy as np
 
+from testbed.spec.fields import isp_of
 from testbed.topology.drawing import legend, style
 from testbed.topology.drawing.curves import arrow_head, cut, lines_of
 from testbed.topology.drawing.labels import Placed, Surroundings, Wanted, place_labels
@@ -344,6 +345,6 @@ def _ends_of_route(sketch: Sketch, wish: Wish) -> list[int]:
     if wish.route is None:
         return []
     ends = (wish.route.source, wish.route.destination)
-    names = [end.partition(".")[0] for end in ends] if sketch.of_isps else list(ends)
+    names = [isp_of(end) for end in ends] if sketch.of_isps else list(ends)
     index = {node.id: number for number, node in enumerate(sketch.nodes)}
     return [index[name] for name in names]

@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from random import Random
 from typing import Any
 
 from testbed.errors import Problem, UserError
-from testbed.topology.generators.isp import ACCESS, check_range, isp_body, pop_name
+from testbed.topology.generators.isp import ACCESS, check_range, check_widest, isp_body, pop_name
 from testbed.topology.generators.places import Box, Point, around, boxes_of, distance_km, scatter
 from testbed.topology.generators.shapes import waxman
 from testbed.topology.writing import rate_text
 
 MOST_POPS_OF_AN_ISP = 50
-MOST_MEMBERS = 100
+_FEWEST_MEMBERS, MOST_MEMBERS = 2, 100
 
 # Capacities as multiples of what a stub buys from a provider.
 _TIER1_PEERING, _TIER1_INSIDE = 16, 16
 _TRANSIT_UPLINK, _TRANSIT_PEERING, _TRANSIT_INSIDE = 4, 2, 8
 _STUB_INSIDE, _IXP_PORT = 4, 2
+_WIDEST = max(_TIER1_PEERING, _TIER1_INSIDE)
 
 # How many providers an ISP has: one number for each of these, all as likely.
 _TRANSIT_PROVIDERS = (1, 2, 2, 3)
@@ -66,6 +68,10 @@ class _Isp:
     body: dict[str, Any]
 
 
+_Member = tuple[float, str, int]
+"""An ISP that may meet others at an exchange point: how far it is from there, its name, its nearest PoP."""
+
+
 @dataclass
 class _Market:
     """Who sells transit where: each provider once for itself and once for each customer that it has."""
@@ -90,6 +96,7 @@ def generate_internet(options: InternetOptions) -> dict[str, Any]:
     Raises UserError where the options don't fit together.
     """
     _check(options)
+    check_widest(options.capacity_bps, _WIDEST * options.capacity_bps)
     rng = Random(options.seed)
     boxes = boxes_of(options.region)
     tier1 = list(_tier1(options, boxes, rng))
@@ -100,7 +107,7 @@ def generate_internet(options: InternetOptions) -> dict[str, Any]:
         *_transit_links(options, tier1, transit, len(boxes), rng),
         *_stub_links(options, tier1, transit, stubs, rng),
     ]
-    ixps = dict(_ixps(options, boxes, [*transit, *stubs], rng))
+    ixps = dict(_ixps(options, boxes, [*transit, *stubs], _paying(links), rng))
     return {
         "isps": {isp.name: isp.body for isp in (*tier1, *transit, *stubs)},
         **({"interdomain": links} if links else {}),
@@ -118,14 +125,17 @@ def _check(options: InternetOptions) -> None:
         ("--tier1-pops", options.tier1_pops, 1, MOST_POPS_OF_AN_ISP),
         ("--transit-pops", options.transit_pops, 1, MOST_POPS_OF_AN_ISP),
         ("--stub-pops", options.stub_pops, 1, MOST_POPS_OF_AN_ISP),
-        ("--members", options.members, 2, MOST_MEMBERS),
+        ("--members", options.members, _FEWEST_MEMBERS, MOST_MEMBERS),
         ("--peering", options.peering, 0, 1),
     ):
         check_range(option, value, low, high)
     isps = options.transit + options.stubs
     if options.ixps and isps < options.members:
-        what = f"{isps} transit ISPs and stubs are too few for exchange points of {options.members} members"
-        raise UserError(Problem(what, "--members", allowed=f"at most {isps}", mend="or --ixps 0"))
+        what = f"too few transit ISPs and stubs ({isps}) for exchange points of {options.members} members"
+        if isps < _FEWEST_MEMBERS:
+            raise UserError(Problem(what, "--ixps", allowed="0", mend="--ixps 0, or more --stubs"))
+        mend = f"--members {isps}, or --ixps 0"
+        raise UserError(Problem(what, "--members", allowed=f"{_FEWEST_MEMBERS} to {isps}", mend=mend))
 
 
 def _tier1(options: InternetOptions, boxes: Sequence[Box], rng: Random) -> Iterator[_Isp]:
@@ -203,7 +213,11 @@ def _stub_links(
 
 
 def _ixps(
-    options: InternetOptions, boxes: Sequence[Box], isps: Sequence[_Isp], rng: Random
+    options: InternetOptions,
+    boxes: Sequence[Box],
+    isps: Sequence[_Isp],
+    paying: set[frozenset[str]],
+    rng: Random,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Exchange points, each with members out of the nearest ISPs: of twice as many, the wanted number."""
     places = scatter(boxes, options.ixps, rng)
@@ -212,8 +226,14 @@ def _ixps(
             (distance_km(place, point), isp.name, pop)
             for isp in isps
             for pop, point in [min(enumerate(isp.points), key=lambda at: distance_km(place, at[1]))]
-        )[: 2 * options.members]
-        members = sorted(rng.sample(nearest, options.members), key=lambda member: member[1])
+        )
+        drawn = rng.sample(nearest[: 2 * options.members], options.members)
+        pair = _first_peering(drawn, paying) or _first_peering(nearest, paying)
+        if pair is None:
+            what = "of the transit ISPs and stubs, each pays the other: none can peer at an exchange point"
+            raise UserError(Problem(what, "--ixps", allowed="0", mend="--ixps 0, or more --stubs"))
+        others = [member for member in drawn if member not in pair]
+        members = sorted([*pair, *others][: options.members], key=lambda member: member[1])
         pops = {isp.name: len(isp.points) for isp in isps}
         port = rate_text(_IXP_PORT * options.capacity_bps)
         yield (
@@ -223,6 +243,22 @@ def _ixps(
                 "members": {f"{isp}.{pop_name(pop, pops[isp])}": port for _, isp, pop in members},
             },
         )
+
+
+def _paying(links: Sequence[dict[str, Any]]) -> set[frozenset[str]]:
+    """The pairs of ISPs of which one is the other's customer."""
+    return {
+        frozenset(end.partition(".")[0] for end in link["between"])
+        for link in links
+        if link["relationship"] == "customer-provider"
+    }
+
+
+def _first_peering(members: Sequence[_Member], paying: set[frozenset[str]]) -> tuple[_Member, _Member] | None:
+    """The first two that peer where they meet, since neither is the other's customer."""
+    return next(
+        (pair for pair in combinations(members, 2) if frozenset((pair[0][1], pair[1][1])) not in paying), None
+    )
 
 
 def _link(

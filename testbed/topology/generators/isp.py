@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from testbed.errors import Problem, UserError
+from testbed.spec.units import parse_rate
 from testbed.topology.generators.places import Point, boxes_of, distance_km, scatter
 from testbed.topology.generators.shapes import Pair
 from testbed.topology.writing import rate_text
@@ -61,6 +64,7 @@ def generate_isp(options: IspOptions, shape: Shape) -> dict[str, Any]:
     points = scatter(boxes_of(options.region), options.pops, rng)
     pairs = shape(points, rng)
     capacities = hub_capacities(pairs, options.capacity_bps) if options.hubs else None
+    check_widest(options.capacity_bps, max(capacities or [options.capacity_bps]))
     body = isp_body(options.asn, points, pairs, options.capacity_bps, capacities, options.weights)
     return {"isps": {options.name: body}, "access": ACCESS}
 
@@ -69,6 +73,17 @@ def check_range(option: str, value: float, low: float, high: float) -> None:
     """Raises UserError where an option is not within its limits."""
     if not low <= value <= high:
         raise UserError(Problem(f"{value} is out of range", option, allowed=f"{low} to {high}"))
+
+
+def check_widest(capacity_bps: int, widest_bps: int) -> None:
+    """Raises UserError where the widest link has more than a topology file may say."""
+    try:
+        parse_rate(rate_text(widest_bps))
+    except PydanticCustomError as error:
+        times = widest_bps // capacity_bps
+        what = f"some links would have {times} times this, {rate_text(widest_bps)}: too much"
+        allowed = f"{(error.context or {})['allowed']} for each link"
+        raise UserError(Problem(what, "--capacity", allowed)) from None
 
 
 def hub_capacities(pairs: Sequence[Pair], capacity_bps: int) -> list[int]:

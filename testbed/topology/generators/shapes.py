@@ -13,6 +13,7 @@ from random import Random
 
 from testbed.errors import Problem, UserError
 from testbed.topology.generators.places import Point, distance_km
+from testbed.topology.writing import counted
 
 Pair = tuple[int, int]
 
@@ -23,7 +24,8 @@ def ring(points: Sequence[Point]) -> list[Pair]:
     Raises UserError on fewer than three points.
     """
     if len(points) < 3:
-        raise UserError(Problem(f"{len(points)} PoPs make no ring", "--pops", allowed="3 and more"))
+        what = f"{counted(len(points), 'PoP')} can't be a ring"
+        raise UserError(Problem(what, "--pops", allowed="3 and more"))
     middle = [sum(point[axis] for point in points) / len(points) for axis in (0, 1)]
 
     def angle(index: int) -> tuple[float, int]:
@@ -81,8 +83,10 @@ def barabasi_albert(count: int, rng: Random, *, attach: int = 1, links: int | No
     Raises UserError on options outside of their limits.
     """
     _check_links(count, links)
-    if not 1 <= attach <= max(1, count - 1):
-        raise UserError(Problem(f"{attach} is out of range", "--attach", allowed=f"1 to {count - 1}"))
+    most = most_attached(count)
+    if not 1 <= attach <= most:
+        allowed = f"1 to {most}" if most > 1 else f"1, with {counted(count, 'PoP')}"
+        raise UserError(Problem(f"{attach} is out of range", "--attach", allowed))
     if links:
         attach = max(m for m in range(1, count) if links_of_attach(count, m) <= links)
     pairs: list[Pair] = []
@@ -103,6 +107,11 @@ def barabasi_albert(count: int, rng: Random, *, attach: int = 1, links: int | No
     return _sorted_pairs(pairs)
 
 
+def most_attached(count: int) -> int:
+    """How many links a newcomer can bring at most, where there are `count` points in the end."""
+    return max(1, count - 1)
+
+
 def links_of_attach(count: int, attach: int) -> int:
     """The number of links that `attach` gives `count` points."""
     return sum(min(newcomer, attach) for newcomer in range(1, count))
@@ -112,10 +121,14 @@ def _check_links(count: int, links: int | None) -> None:
     least, most = count - 1, count * (count - 1) // 2
     if links is None or least <= links <= most:
         return
+    pops = counted(count, "PoP")
     what = (
-        f"{links} links can't connect {count} PoPs" if links < least else f"{links} are more than one a pair"
+        f"{counted(links, 'link')} can't connect {pops}"
+        if links < least
+        else f"{links} would be more than one a pair"
     )
-    raise UserError(Problem(what, "--links", allowed=f"{least} to {most} links between {count} PoPs"))
+    allowed = f"{least} to {counted(most, 'link')}" if least < most else counted(least, "link")
+    raise UserError(Problem(what, "--links", allowed=f"{allowed} between {pops}"))
 
 
 def _check_share(option: str, value: float) -> None:

@@ -10,13 +10,15 @@ import bz2
 import gzip
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 
 from testbed.topology.importers.caida import import_caida, is_caida
 from testbed.topology.importers.common import Choices, External, Imported, Source, text_of
 from testbed.topology.importers.graphml import import_graphml
 from testbed.topology.importers.rocketfuel import import_rocketfuel, is_rocketfuel, other_name
+from testbed.topology.importers.scaling import scaled
 from testbed.topology.importers.sndlib import import_sndlib, is_sndlib
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "unpacked",
 ]
 
+_SAMPLED_LINES = 20
 LARGEST_BYTES = 256 * 2**20
 """More than any of these files has unpacked; a small archive can hold a file that fills the memory."""
 
@@ -74,7 +77,9 @@ def import_topology(source: Source, choices: Choices) -> Imported:
             f"{options} does not apply to this file, which is {kind.name}",
             allowed=", ".join([*known, "--name", "--capacity", "--delay", "--scale"]),
         )
-    return kind.read(source, choices)
+    found = kind.read(source, choices)
+    data, notes = scaled(found.data, choices.scale)
+    return Imported(data, (*found.notes, *notes))
 
 
 def format_of(source: Source) -> Format:
@@ -87,15 +92,25 @@ def format_of(source: Source) -> Format:
     if b"\0" in source.data[:4096] and not source.data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise source.wrong("the file is binary", allowed=_known())
     text = text_of(source.data)
-    line = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    lines = list(islice(_said(text), 1 + _SAMPLED_LINES))
+    line, rest = lines[0] if lines else "", lines[1:]
     if is_caida(line):
         return _CAIDA
     if is_rocketfuel(line):
         return _ROCKETFUEL
     if is_sndlib(text):
         return _SNDLIB
+    # Where only the first line is wrong, the others tell the format, and its reader names the line.
+    for kind, is_kind in ((_CAIDA, is_caida), (_ROCKETFUEL, is_rocketfuel)):
+        if rest and 2 * sum(map(is_kind, rest)) > len(rest):
+            return kind
     mend = "take the GraphML file of the network" if line.split()[:1] in (["graph"], ["Creator"]) else ""
     raise source.wrong("the file is in no format that can be imported", allowed=_known(), mend=mend)
+
+
+def _said(text: str) -> Iterator[str]:
+    """The lines of a text that are neither blank nor comments."""
+    return (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
 def unpacked(data: bytes, where: str) -> bytes:

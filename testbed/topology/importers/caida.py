@@ -10,22 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
-from testbed.spec.units import format_rate
 from testbed.topology.importers.common import (
     DEFAULT_CAPACITY_BPS,
     DEFAULT_DELAY_S,
     Choices,
     Imported,
     Source,
-    counted,
     listed,
+    rate_words,
     text_of,
     topology,
 )
-from testbed.topology.importers.isp import scaled
-from testbed.topology.writing import duration_text
+from testbed.topology.writing import counted, duration_text, rate_text
 
 DEFAULT_LIMIT = 200
 HIGHEST_ASN = 4294967295
@@ -85,7 +84,7 @@ def import_caida(source: Source, choices: Choices) -> Imported:
         choices,
         f"{len(part.members)} ASes around AS {around}, imported from {source.name}",
         isps={f"as{asn}": {"asn": asn, "pops": {"pop": {}}} for asn in part.members},
-        interdomain=list(_interdomain(part, scaled(capacity_bps, choices.scale), duration_text(delay_s))),
+        interdomain=list(_interdomain(part, rate_text(capacity_bps), duration_text(delay_s))),
     )
     if choices.name is None:
         data["name"] = f"around-as{around}"
@@ -95,8 +94,8 @@ def import_caida(source: Source, choices: Choices) -> Imported:
         f"AS {around} and {counted(len(part.members) - 1, 'AS', 'ASes')} of {len(candidates) - 1} at most "
         f"{counted(radius, 'link')} away: the nearest, then those with the most customers (--limit {limit})",
         *_part_notes(relations, part),
-        f"the file says neither places, capacities nor delays: every link has {format_rate(capacity_bps)} "
-        f"(--capacity) and {duration_text(delay_s)} (--delay)",
+        f"the file says neither places, capacities nor delays: every link has "
+        f"{rate_words(capacity_bps, choices.scale)} (--capacity) and {duration_text(delay_s)} (--delay)",
     ]
     return Imported(data, tuple(notes))
 
@@ -155,12 +154,13 @@ def _note_pair(relations: Relations, kinds: dict[tuple[int, int], int], a: int, 
 
 def _centre(source: Source, relations: Relations, choices: Choices) -> int:
     largest = sorted(relations.providers, key=relations.rank)[:10]
-    example = f"testbed import {source.name} --around {largest[0]} --radius 1 --limit 200"
+    example = f"testbed import {quote(source.where)} --around {largest[0]} --radius 1 --limit 200"
     most = "those with the most customers are " + ", ".join(map(str, largest))
     if choices.around is None:
+        count = len(relations.providers)
+        too_many = ", too many for one topology" if count > DEFAULT_LIMIT else ""
         raise source.wrong(
-            f"the file holds {len(relations.providers)} ASes, too many for one topology: "
-            "say around which AS to cut",
+            f"the file holds {counted(count, 'AS', 'ASes')}{too_many}: say around which AS to cut",
             allowed=f"--around ASN; {most}",
             mend=example,
         )

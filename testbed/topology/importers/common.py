@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from testbed.errors import Problem, UserError
+from testbed.spec.units import format_rate
 
 External = Literal["drop", "keep", "peers", "customers"]
 
@@ -21,6 +22,7 @@ LONGEST_NAME = 24
 DEFAULT_ASN = 64512  # the first of those that RFC 6996 sets aside for private use
 DEFAULT_CAPACITY_BPS = 10 * 10**9
 DEFAULT_DELAY_S = 0.005
+SLOWEST_BPS = 1000  # of a link in a topology file
 
 ACCESS: dict[str, Any] = {
     "dsl": "adsl2plus",
@@ -138,9 +140,12 @@ def listed(names: Sequence[str], most: int = 40) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def counted(number: int, thing: str, things: str = "") -> str:
-    """`1 link`, `2 links`."""
-    return f"{number} {thing if number == 1 else things or thing + 's'}"
+def rate_words(rate_bps: int, scale: float) -> str:
+    """A rate before scaling, as notes name it, and what the file has where that is another."""
+    before = format_rate(rate_bps)
+    if scale == 1:
+        return before
+    return f"{before} ({format_rate(max(SLOWEST_BPS, rate_bps * scale))} as scaled)"
 
 
 def one_or_two(there: Any, back: Any) -> Any:

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from testbed.spec.topology import Place
+from testbed.spec.fields import Place
 from testbed.topology.importers.common import (
     DEFAULT_ASN,
     Choices,
     Imported,
     Source,
-    counted,
     listed,
     name_of,
     names_of,
@@ -32,11 +31,12 @@ from testbed.topology.importers.isp import (
     build_isp,
     join_directed,
     pop_body,
-    scaled,
 )
 from testbed.topology.importers.rates import plausible, read_rate
+from testbed.topology.writing import counted, rate_text
 
 _UNITS_BPS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_RAW = ("linkspeedraw", "bandwidth_bps")
 Attributes = Mapping[str, str]
 
 
@@ -104,7 +104,7 @@ def _is_external(attributes: Attributes) -> bool:
 
 def _capacity(attributes: Attributes) -> tuple[int, int] | None:
     """What an edge says of its rate: as bit/s, as a number with a unit, or in the words of a label."""
-    raw = plausible(number_of(_first(attributes, ("linkspeedraw", "bandwidth_bps"))))
+    raw = plausible(number_of(_first(attributes, _RAW)))
     rate = raw or _speed_with_unit(attributes) or _labelled(attributes)
     return None if rate is None else (rate, rate)
 
@@ -127,13 +127,23 @@ def _reading_notes(
     links: Sequence[FoundLink],
     edges: Sequence[tuple[str, str, Attributes]],
 ) -> list[str]:
-    label = {pop.key: pop.label or str(pop.key) for pop in pops}
+    title = {pop.key: pop.title for pop in pops}
+    raw = {
+        f"{title[a]} - {title[b]}: {text}"
+        for a, b, attributes in edges
+        if (text := _first(attributes, _RAW)) and plausible(number_of(text)) is None
+    }
     said = {
-        f"{label[a]} - {label[b]}: {text}"
+        f"{title[a]} - {title[b]}: {text}"
         for (a, b, attributes), link in zip(edges, links, strict=True)
         if link.capacity_bps is None and (text := _first(attributes, ("linklabel", "label", "linkspeed")))
     }
-    return [f"no rate could be read from these labels: {listed(sorted(said), 10)}"] if said else []
+    notes = []
+    if raw:
+        notes.append(f"these LinkSpeedRaw are no rate of 1 kbit/s to 1 Pbit/s: {listed(sorted(raw), 10)}")
+    if said:
+        notes.append(f"no rate could be read from these labels: {listed(sorted(said), 10)}")
+    return notes
 
 
 def _description(attributes: Attributes, source: Source) -> str:
@@ -153,7 +163,7 @@ def _external_isps(
     """External nodes as ISPs of one PoP, if that is chosen; their links; and what became of them."""
     if not outside:
         return {}, [], []
-    label = {pop.key: pop.label or str(pop.key) for pop in outside}
+    label = {pop.key: pop.title for pop in outside}
     if choices.external not in ("peers", "customers"):
         nodes = counted(len(outside), "external node")
         return {}, [], [f"dropped {nodes} (--external keep keeps them): {listed([*label.values()])}"]
@@ -173,7 +183,7 @@ def _external_isps(
         {
             "between": [f"{names[link.a]}.border", f"{isp_name}.{isp.names[link.b]}"],
             "relationship": relationship,
-            "capacity": scaled((link.capacity_bps or (isp.guess_bps,))[0], choices.scale),
+            "capacity": rate_text((link.capacity_bps or (isp.guess_bps,))[0]),
         }
         for link in borders
     ]

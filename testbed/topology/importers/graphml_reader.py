@@ -12,7 +12,8 @@ from xml.parsers import expat
 
 import networkx as nx
 
-from testbed.topology.importers.common import Source, counted
+from testbed.topology.importers.common import Source
+from testbed.topology.writing import counted
 
 _NAMESPACE = "{http://graphml.graphdrawing.org/xmlns}"
 _YFILES = "{http://www.yworks.com/xml/graphml}"

@@ -15,19 +15,21 @@ from typing import Any
 
 import networkx as nx
 
-from testbed.spec.topology import Place
-from testbed.spec.units import format_rate
+from testbed.spec.fields import Place
+from testbed.topology.compile import great_circle_delay_s
 from testbed.topology.importers.common import (
     DEFAULT_CAPACITY_BPS,
     DEFAULT_DELAY_S,
     Choices,
-    counted,
     listed,
     name_of,
     names_of,
     one_or_two,
+    rate_words,
 )
-from testbed.topology.writing import duration_text, rate_text
+from testbed.topology.writing import counted, duration_text, rate_text
+
+_SAME_SPOT_S = 5e-6  # the delay of a kilometre
 
 Key = str
 Pair = tuple[float, float]
@@ -41,6 +43,11 @@ class FoundPop:
     label: str
     place: Place | None = None
     metro: str = ""
+
+    @property
+    def title(self) -> str:
+        """What notes call it."""
+        return self.label or f"node {self.key}"
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,14 @@ def build_isp(pops: Sequence[FoundPop], links: Sequence[FoundLink], asn: int, ch
     names, name_notes = _named(pops)
     places, place_notes = _placed(pops, links)
     guess_bps, capacity_notes = guessed_capacity(links, choices)
-    links, delay_notes = _delayed(links, places, choices)
+    links, delay_notes = _delayed(pops, links, places, choices)
     links, weight_notes = _weighted(links)
     body: dict[str, Any] = {
         "asn": asn,
         "pops": {names[p.key]: pop_body(places.get(p.key), p.metro) for p in pops},
     }
     if links:
-        body["links"] = [_link(link, names, guess_bps, choices.scale) for link in links]
+        body["links"] = [_link(link, names, guess_bps) for link in links]
     if any(pop.metro for pop in pops):
         body["pids"] = "metro"
     notes = (
@@ -131,8 +138,8 @@ def _both_ways(there: FoundLink, back: FoundLink) -> FoundLink:
 def _without_loops(
     pops: Sequence[FoundPop], links: Sequence[FoundLink]
 ) -> tuple[list[FoundLink], tuple[str, ...]]:
-    label = {pop.key: pop.label for pop in pops}
-    loops = [label[link.a] for link in links if link.a == link.b]
+    title = {pop.key: pop.title for pop in pops}
+    loops = [title[link.a] for link in links if link.a == link.b]
     kept = [link for link in links if link.a != link.b]
     if not loops:
         return kept, ()
@@ -152,7 +159,7 @@ def _largest_part(
     within = [link for link in links if link.a in kept]
     if len(parts) == 1:
         return inside, within, ()
-    rest = [pop.label or str(pop.key) for pop in pops if pop.key not in kept]
+    rest = [pop.title for pop in pops if pop.key not in kept]
     note = (
         f"the network falls into {len(parts)} parts; kept the largest, of {counted(len(kept), 'PoP')}, "
         f"and dropped {counted(len(rest), 'PoP')} that no link joins to it: {listed(rest)}"
@@ -193,7 +200,7 @@ def _placed(pops: Sequence[FoundPop], links: Sequence[FoundLink]) -> tuple[dict[
         todo = [pop for pop in todo if pop.key not in places]
     note = (
         f"{counted(len(missing), 'PoP')} without coordinates placed amid the neighbours (a guess): "
-        + listed([pop.label or str(pop.key) for pop in missing])
+        + listed([pop.title for pop in missing])
     )
     return places, (note,)
 
@@ -221,36 +228,39 @@ def guessed_capacity(links: Sequence[FoundLink], choices: Choices) -> tuple[int,
         return guess, unused
     why = "as --capacity says" if choices.capacity_bps else "the median of the others" if known else "a guess"
     what = f"{counted(unknown, 'link')} of {len(links)}" if known else counted(unknown, "link")
-    return guess, (f"the capacity of {what} is not in the file: {format_rate(guess)}, {why} (--capacity)",)
+    return guess, (
+        f"the capacity of {what} is unknown: {rate_words(guess, choices.scale)}, {why} (--capacity)",
+    )
 
 
 def _delayed(
-    links: Sequence[FoundLink], places: Mapping[Key, Place], choices: Choices
+    pops: Sequence[FoundPop], links: Sequence[FoundLink], places: Mapping[Key, Place], choices: Choices
 ) -> tuple[list[FoundLink], tuple[str, ...]]:
-    """Links with a delay where places do not give one: as chosen, else the median of the others."""
-    if places:
-        unused = (
-            () if choices.delay_s is None else ("--delay changed nothing: delays are those of distances",)
-        )
-        return list(links), unused
-    known = [delay for link in links for delay in link.delay_s or ()]
-    unknown = sum(link.delay_s is None for link in links)
+    """Links with a delay where neither file nor places give one: as chosen, else the median of the others.
+
+    A place that was guessed right at a neighbour's says nothing of the way between the two.
+    """
+    placed = {pop.key for pop in pops if pop.place is not None}
+    distance = {link: great_circle_delay_s(places.get(link.a), places.get(link.b)) for link in links}
+
+    def is_unknown(link: FoundLink) -> bool:
+        guessed = not {link.a, link.b} <= placed
+        return link.delay_s is None and guessed and distance[link] < _SAME_SPOT_S
+
+    unknown = sum(map(is_unknown, links))
     if not unknown:
-        return list(links), ()
+        unused = choices.delay_s is not None
+        return list(links), ("--delay changed nothing: every delay is known or follows from places",) * unused
+    known = [delay for link in links if not is_unknown(link) for delay in link.delay_s or (distance[link],)]
     guess = choices.delay_s
     if guess is None:
-        guess = median_low(known) if known else DEFAULT_DELAY_S
-    why = (
-        "as --delay says"
-        if choices.delay_s is not None
-        else "the median of the others"
-        if known
-        else "a guess"
-    )
-    note = (
-        f"the delay of {counted(unknown, 'link')} is not in the file: {duration_text(guess)}, {why} (--delay)"
-    )
-    return [link if link.delay_s else replace(link, delay_s=(guess, guess)) for link in links], (note,)
+        guess = round(median_low(known), 5) if known else DEFAULT_DELAY_S
+    chosen = choices.delay_s is not None
+    why = "as --delay says" if chosen else "the median of the others" if known else "a guess"
+    what = f"the delay of {counted(unknown, 'link')}"
+    what += " between PoPs guessed onto one spot is unknown" if places else " is not in the file"
+    note = f"{what}: {duration_text(guess)}, {why} (--delay)"
+    return [replace(link, delay_s=(guess, guess)) if is_unknown(link) else link for link in links], (note,)
 
 
 def _weighted(links: Sequence[FoundLink]) -> tuple[list[FoundLink], tuple[str, ...]]:
@@ -280,19 +290,14 @@ def pop_body(place: Place | None, metro: str = "") -> dict[str, Any]:
     return item
 
 
-def _link(link: FoundLink, names: Mapping[Key, str], guess_bps: int, scale: float) -> dict[str, Any]:
+def _link(link: FoundLink, names: Mapping[Key, str], guess_bps: int) -> dict[str, Any]:
     there, back = link.capacity_bps or (guess_bps, guess_bps)
     item: dict[str, Any] = {
         "between": [names[link.a], names[link.b]],
-        "capacity": one_or_two(scaled(there, scale), scaled(back, scale)),
+        "capacity": one_or_two(rate_text(there), rate_text(back)),
     }
     if link.delay_s is not None:
         item["delay"] = one_or_two(*map(duration_text, link.delay_s))
     if link.weight is not None and link.weight != (1.0, 1.0):
         item["weight"] = one_or_two(*(int(way) if way.is_integer() else way for way in link.weight))
     return item
-
-
-def scaled(rate_bps: int, factor: float) -> str:
-    """A capacity times a factor, as text; no less than 1 kbit/s, the slowest link there is."""
-    return rate_text(max(1000, round(rate_bps * factor)))

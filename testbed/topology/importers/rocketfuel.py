@@ -12,15 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
+from shlex import quote
 from typing import Literal
 
+from testbed.errors import Problem, UserError
 from testbed.topology.importers.common import (
     DEFAULT_ASN,
     LONGEST_NAME,
     Choices,
     Imported,
     Source,
-    counted,
     listed,
     name_of,
     names_of,
@@ -30,10 +31,12 @@ from testbed.topology.importers.common import (
     topology,
 )
 from testbed.topology.importers.isp import FoundLink, FoundPop, build_isp, join_directed
+from testbed.topology.writing import counted
 
 _LINE = re.compile(r"(\S*[^\s0-9][0-9]+)\s+(\S*[^\s0-9][0-9]+)\s+([0-9.]+(?:[eE][+-]?[0-9]+)?)")
 _ASN = re.compile(r"(?:as)?([0-9]{1,10})", re.I)
 _HIGHEST = 1_000_000
+_NAME_OTHERS = "name the latencies of the same network, or leave --latencies out"
 Kind = Literal["weights", "latencies"]
 
 
@@ -56,7 +59,9 @@ def other_name(name: str) -> str | None:
 
 def import_rocketfuel(source: Source, choices: Choices) -> Imported:
     """The network of a file of weights or latencies, with the other of the pair in `source.other`."""
-    kind: Kind = "latencies" if "latencies" in source.name and not source.other_chosen else "weights"
+    if source.other_chosen:
+        _check_names(source)
+    kind: Kind = "latencies" if "latencies" in source.name else "weights"
     values = {kind: _read(source, source.data, source.where)}
     named = kind in source.name or source.other_chosen
     notes = [] if named else ["the file's name says neither weights nor latencies: read as weights"]
@@ -64,6 +69,7 @@ def import_rocketfuel(source: Source, choices: Choices) -> Imported:
         other: Kind = "weights" if kind == "latencies" else "latencies"
         values[other] = _read(source, source.other, source.other_where)
         notes.append(f"joined with {other} of {PurePath(source.other_where).name}")
+        notes += _matching(source, values[kind], values[other])
     arcs, joining_notes = _arcs(values.get("weights"), values.get("latencies"))
     links, alone = join_directed(arcs)
     notes += joining_notes
@@ -83,6 +89,42 @@ def import_rocketfuel(source: Source, choices: Choices) -> Imported:
     chosen = choices if choices.name else replace(choices, name=name)
     description = f"Rocketfuel's inferred network of AS {asn}, imported from {source.name}"
     return Imported(topology(source, chosen, description, isps={name: isp.body}), tuple(notes))
+
+
+def _check_names(source: Source) -> None:
+    """Raises UserError where the names of the two files say that they don't hold weights and latencies."""
+    other = PurePath(source.other_where).name
+    if "weights" in other and "latencies" not in other:
+        what = f"{source.other_where} holds weights, by its name"
+        raise UserError(Problem(what, "--latencies", "a file of latencies", _right_command(source)))
+    if "latencies" in source.name:
+        what = "the file holds latencies, by its name, as that of --latencies does"
+        raise source.wrong(what, allowed="a file of weights", mend=_right_command(source))
+
+
+def _right_command(source: Source) -> str:
+    """The command that joins weights with latencies, as far as names tell which is which."""
+    file, other = PurePath(source.where), PurePath(source.other_where)
+    beside = file.with_name(other_name(file.name) or file.name)
+    if "latencies" in file.name:
+        weights, latencies = (other if "weights" in other.name else beside), file
+    elif "weights" in file.name:
+        weights, latencies = file, beside
+    else:
+        return _NAME_OTHERS
+    return f"testbed import {quote(str(weights))} --latencies {quote(str(latencies))}"
+
+
+def _matching(source: Source, one: Values, other: Values) -> list[str]:
+    """A note where fewer than half of the links are in both files. Raises UserError where none is."""
+    ends, other_ends = ({frozenset(pair) for pair in values} for values in (one, other))
+    shared, links = len(ends & other_ends), len(ends | other_ends)
+    if not shared:
+        what = f"{source.other_where} has none of the links of {source.where}: they are of different networks"
+        if source.other_chosen:
+            raise UserError(Problem(what, "--latencies", mend=_NAME_OTHERS))
+        raise UserError(Problem(what, mend="move it away, or name the right file with --latencies"))
+    return [] if 2 * shared >= links else [f"only {shared} of {links} links are in both files"]
 
 
 def _read(source: Source, data: bytes, where: str) -> Values:
@@ -113,10 +155,13 @@ def _arcs(weights: Values | None, latencies: Values | None) -> tuple[list[FoundL
     if weights is None:
         notes.append("no weights given: the least latency decides routes")
     if weights and latencies:
-        for kind, one, other in (("weight", weights, latencies), ("latency", latencies, weights)):
-            missing = [pair for pair in other if pair not in one]
+        pairs = weights.keys() | latencies.keys()
+        for kind, one in (("weight", weights), ("latency", latencies)):
+            missing = len(pairs - one.keys())
             if missing:
-                notes.append(f"{counted(len(missing), 'directed link')} without a {kind} in the files")
+                notes.append(
+                    f"{missing} of {counted(len(pairs), 'directed link')} without a {kind} in the files"
+                )
     arcs = []
     for pair in dict.fromkeys([*(weights or ()), *(latencies or ())]):
         of_weight = (weights or {}).get(pair, [])

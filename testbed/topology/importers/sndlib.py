@@ -15,7 +15,6 @@ from testbed.topology.importers.common import (
     Choices,
     Imported,
     Source,
-    counted,
     name_of,
     number_of,
     stem_of,
@@ -24,6 +23,7 @@ from testbed.topology.importers.common import (
 )
 from testbed.topology.importers.isp import FoundLink, FoundPop, build_isp, join_directed
 from testbed.topology.importers.rates import plausible
+from testbed.topology.writing import counted
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _SECTION = re.compile(r"(?m)^\s*\??\s*(NODES|LINKS)\s*\(")
@@ -52,7 +52,7 @@ def import_sndlib(source: Source, choices: Choices) -> Imported:
     if not sections.get("NODES"):
         raise source.wrong("the file has no nodes", allowed="a section NODES ( ... ) with one node a line")
     pops, notes = _pops(source, sections["NODES"])
-    unit_bps, unit_note = _unit(source)
+    unit_bps, unit_note = _unit(source, choices.scale)
     links = [_link(source, entry, {pop.key for pop in pops}, unit_bps) for entry in sections.get("LINKS", ())]
     links, direction_notes = _undirected(links)
     isp = build_isp(pops, links, choices.asn or DEFAULT_ASN, choices)
@@ -157,14 +157,14 @@ def _pops(source: Source, entries: Sequence[Entry]) -> tuple[list[FoundPop], lis
     return pops, []
 
 
-def _unit(source: Source) -> tuple[int, list[str]]:
+def _unit(source: Source, scale: float) -> tuple[int, list[str]]:
     """The unit of capacities in bit/s: as META says, else Mbit/s, as most SNDlib networks have it."""
     match = re.search(r"(?m)^\s*unit\s*=?\s*(\S+)", text_of(source.data))
     unit = match.group(1).upper() if match else ""
     if unit in _UNITS_BPS:
         return _UNITS_BPS[unit], []
     said = f"the unit {unit} is not known" if unit else "the file names no unit of capacity"
-    return 10**6, [f"{said}: Mbit/s taken (--scale 1000 makes it Gbit/s)"]
+    return 10**6, [f"{said}: Mbit/s taken (--scale {1000 * scale:g} for Gbit/s)"]
 
 
 def _link(source: Source, entry: Entry, nodes: set[str], unit_bps: int) -> FoundLink:

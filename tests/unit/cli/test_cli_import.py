@@ -45,7 +45,7 @@ def test_the_file_goes_to_stdout_and_the_notes_to_stderr_and_into_its_head(tmp_p
     (tmp_path / "two.txt").write_text(SNDLIB.replace("unit = ", "unit = k"), encoding="utf-8")
     done = command(tmp_path, "two.txt", "--scale", "0.1")
     assert done.returncode == 0
-    note = "the unit KMBITPERSEC is not known: Mbit/s taken (--scale 1000 makes it Gbit/s)"
+    note = "the unit KMBITPERSEC is not known: Mbit/s taken (--scale 100 for Gbit/s)"
     assert done.stderr == f"two.txt: {note}\n"
     assert done.stdout.startswith(
         "# Imported from two.txt (SNDlib native) by `testbed import`. All capacities are times 0.1.\n"
@@ -102,17 +102,26 @@ def test_a_file_of_no_known_format_is_refused(tmp_path: Path, content: bytes, me
         ((".",), "testbed: .: is a folder\n  allowed: a file\n"),
         (("two.txt", "--as", "Two"), "testbed: --as: 'Two' is no name\n  allowed: a letter, then"),
         (("two.txt", "--capacity", "10"), "testbed: --capacity: 10 has no unit\n  allowed: a number and"),
-        (("two.txt", "--scale", "0"), "testbed: --scale: 0.0 is no factor\n  allowed: such as 0.001\n"),
+        (("two.txt", "--scale", "0"), "testbed: --scale: 0.0 is no factor\n  allowed: 1e-9 to 1e9, such as"),
         (
             ("two.txt", "--around", "3"),
             "testbed: two.txt: --around does not apply to this file, which is SNDlib native\n"
             "  allowed: --as, --asn, --name, --capacity, --delay, --scale\n",
         ),
         (
-            ("two.txt", "-o", "none/two.yaml"),
-            "testbed: --output: there is no folder none\n  to mend it: mkdir -p none\n",
+            ("two.txt", "--around", "ASX"),
+            "testbed: --around: 'ASX' is no number of an AS\n  allowed: such as 3356\n",
         ),
-        (("two.txt", "-o", "."), "testbed: --output: . is a folder\n  allowed: a file\n"),
+        (
+            ("two.txt", "--latencies", "./two.txt"),
+            "testbed: --latencies: two.txt is the file to import itself\n"
+            "  allowed: the file with the latencies\n",
+        ),
+        (
+            ("two.txt", "-o", "none/two.yaml"),
+            "testbed: -o: there is no folder none\n  to mend it: mkdir -p none\n",
+        ),
+        (("two.txt", "-o", "."), "testbed: -o: . is a folder\n  allowed: a file\n"),
     ],
 )
 def test_a_wrong_argument_is_refused(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -120,3 +129,10 @@ def test_a_wrong_argument_is_refused(tmp_path: Path, arguments: tuple[str, ...],
     done = command(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(message)
+
+
+def test_an_as_may_be_named_as_people_write_it(tmp_path: Path) -> None:
+    (tmp_path / "rel.txt").write_text("1|2|0\n", encoding="utf-8")
+    first, *others = (command(tmp_path, "rel.txt", "--around", asn).stdout for asn in ("1", "AS1", "as 1"))
+    assert "asn: 2" in first
+    assert others == [first, first]

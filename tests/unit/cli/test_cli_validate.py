@@ -64,6 +64,26 @@ def test_json_has_every_file_with_what_it_holds_or_what_is_wrong(tmp_path: Path)
     assert "'isps' is missing" in done.stderr
 
 
+def test_of_several_files_each_wrong_one_gets_a_head_and_its_errors_in_turn(tmp_path: Path) -> None:
+    good = small_topology.write(tmp_path)
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: bad\n")
+    done = command("validate", bad, good, "", tmp_path)
+    assert done.returncode == 2
+    assert done.stdout.startswith(f"{good}: a topology of")
+    assert done.stderr == (
+        f"{bad}: 1 error\n"
+        f"{bad}:1: 'isps' is missing\n"
+        "'': 1 error\n"
+        "an empty file name\n"
+        "  allowed: topology and experiment files\n"
+        f"{tmp_path}: 1 error\n"
+        f"{tmp_path}: this is a folder, and a file is needed\n"
+        f"  to mend it: name files in it, such as {tmp_path}/*.yaml\n"
+        "testbed: 3 of 4 files have errors\n"
+    )
+
+
 def test_addresses_that_run_out_are_said_with_the_line_of_the_isps(tmp_path: Path) -> None:
     path = tmp_path / "full.yaml"
     path.write_text(
@@ -91,5 +111,5 @@ def test_the_schema_is_printed_or_written(tmp_path: Path) -> None:
     refused = command("schema", "-o", tmp_path)
     assert (refused.returncode, refused.stderr) == (
         2,
-        f"testbed: {tmp_path}: can't be written: Is a directory\n",
+        f"testbed: -o: {tmp_path} is a folder\n  allowed: a file\n",
     )

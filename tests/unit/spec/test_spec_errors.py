@@ -55,7 +55,7 @@ def experiment_error(folder: Path, old: str, new: str) -> str:
         (
             "pop: hub",
             "pop: hob",
-            "tiny.yaml:6: there is no PoP of ISP carrier 'hob'\n"
+            "tiny.yaml:6: ISP carrier has no PoP 'hob'\n"
             "  allowed: hub, edge\n"
             "  to mend it: did you mean 'hub'?",
         ),
@@ -167,6 +167,19 @@ def test_of_very_many_problems_the_first_are_reported(tmp_path: Path) -> None:
             "  allowed: keys and their values, as in 'name: x'",
         ),
         (b"name: \xff\n", "small.yaml: is no text in UTF-8"),
+        (
+            EXPERIMENT.encode(),
+            "small.yaml:4: small.yaml is an experiment file, and a topology file is needed\n"
+            "  to mend it: give the topology that it names, small.yaml",
+        ),
+        (
+            b"access: {line: adsl2plus}\n",
+            "small.yaml:1: 'name' is missing\n"
+            "  to mend it: give it a name; if it is a part of another file, validate the file that "
+            "includes it\n"
+            "small.yaml:1: 'isps' is missing",
+        ),
+        (b"description: a note\n", "small.yaml:1: 'name' is missing\nsmall.yaml:1: 'isps' is missing"),
         (b"\x7fELF\x01", "small.yaml:1: not valid YAML: a character that YAML does not allow"),
     ],
 )
@@ -179,8 +192,30 @@ def test_a_file_of_another_kind_is_said_so(tmp_path: Path, content: bytes, messa
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="can't be read: Is a directory"):
+    with pytest.raises(UserError) as caught:
         load_topology(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: this is a folder, and a file is needed\n"
+        f"  to mend it: name files in it, such as {tmp_path}/*.yaml"
+    )
+
+
+def test_an_experiment_that_is_given_as_topology_gets_one_error_in_the_line_that_names_it(
+    tmp_path: Path,
+) -> None:
+    assert experiment_error(tmp_path, "topology: small.yaml", "topology: tiny.yaml") == (
+        "tiny.yaml:2: tiny.yaml is an experiment file, and a topology file is needed\n"
+        "  to mend it: give the topology that it names, tiny.yaml"
+    )
+
+
+def test_a_topology_that_is_given_as_experiment_gets_one_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load_experiment(small_topology.write(tmp_path))
+    assert str(caught.value).replace(f"{tmp_path}/", "") == (
+        "small.yaml:2: small.yaml is a topology file, and an experiment file is needed\n"
+        "  to mend it: give an experiment that names it under 'topology'"
+    )
 
 
 def test_nothing_is_converted_in_silence(tmp_path: Path) -> None:

@@ -99,16 +99,50 @@ def test_includes_are_relative_to_their_file_and_each_file_counts_once(tmp_path:
         ),
         (
             {"main": "name: x\ninclude: [main.yaml]\n"},
-            "main.yaml:2: files include each other in a circle: main.yaml > main.yaml",
+            "main.yaml:2: files include each other in a circle: main.yaml > main.yaml\n"
+            "  to mend it: leave out one of these includes",
         ),
         (
             {"main": "name: x\ninclude: [a.yaml]\n", "a": "include: [b.yaml]\n", "b": "include:\n- a.yaml\n"},
-            "b.yaml:2: files include each other in a circle: a.yaml > b.yaml > a.yaml",
+            "b.yaml:2: files include each other in a circle: a.yaml > b.yaml > a.yaml\n"
+            "  to mend it: leave out one of these includes",
         ),
         (
             {"main": "name: x\ninclude: [left.yaml]\n" + RIGHT.replace("right", "left"), "left": LEFT},
             "main.yaml:4: isps.left is given in left.yaml:3 too\n"
             "  to mend it: rename one of the two, or leave it out in one file",
+        ),
+        (
+            {
+                "main": "name: x\ninclude: [left.yaml]\n" + RIGHT.replace("right", "left"),
+                "left": LEFT.replace("asn: 1", "asn: 2"),
+            },
+            "main.yaml:4: isps.left is given in left.yaml:3 too\n"
+            "  to mend it: rename one of the two and give it another asn, or leave it out in one file",
+        ),
+        (
+            {
+                "main": "name: x\ninclude: [left.yaml, right.yaml]\n",
+                "left": LEFT + ACCESS,
+                "right": RIGHT.replace("asn: 2", "asn: 1") + ACCESS.replace("8 Mbit/s", "9 Mbit/s"),
+            },
+            "right.yaml:4: access.line is given in left.yaml:5 too\n"
+            "  to mend it: rename one of the two, or give it in the file that includes both: that one "
+            "counts\n"
+            "right.yaml:2: asn 1 is that of left too\n"
+            "  allowed: a number for each ISP\n"
+            "  to mend it: give one of them another asn (`testbed import --asn`)",
+        ),
+        (
+            {
+                "main": "name: x\ninclude: [left.yaml, right.yaml]\n",
+                "left": LEFT + ACCESS,
+                "right": RIGHT.replace("asn: 2", "asn: two") + ACCESS.replace("8 Mbit/s", "9 Mbit/s"),
+            },
+            "right.yaml:4: access.line is given in left.yaml:5 too\n"
+            "  to mend it: rename one of the two, or give it in the file that includes both: that one "
+            "counts\n"
+            "right.yaml:2: isps.right.asn: 'two' is not a whole number\n  allowed: such as 1 or 200",
         ),
         (
             {"main": "name: x\ninclude: [left.yaml]\n", "left": LEFT + "acess: {}\n"},
@@ -138,3 +172,58 @@ def test_a_wrong_include_gets_exactly_this_message(
     tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     assert error(tmp_path, **files) == message
+
+
+def test_a_circle_of_files_of_one_name_is_told_by_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "isps").mkdir()
+    (tmp_path / "isps" / "main.yaml").write_text("include: [../main.yaml]\n", encoding="utf-8")
+    assert error(tmp_path, main="name: x\ninclude: [isps/main.yaml]\n").startswith(
+        "isps/main.yaml:1: files include each other in a circle: main.yaml > isps/main.yaml > main.yaml\n"
+    )
+
+
+def test_a_very_long_chain_of_includes_is_refused_with_the_line_of_the_first_too_deep(tmp_path: Path) -> None:
+    files = {f"part{number}": f"include: [part{number + 1}.yaml]\n" for number in range(1, 1500)}
+    assert error(tmp_path, main="name: x\ninclude: [part1.yaml]\n", **files) == (
+        "part40.yaml:1: more than 40 levels of includes\n"
+        "  to mend it: include this from a file nearer to the first"
+    )
+
+
+def test_forty_levels_of_includes_are_taken(tmp_path: Path) -> None:
+    files = {f"part{number}": f"include: [part{number + 1}.yaml]\n" for number in range(1, 40)}
+    path = write(tmp_path, main="name: x\ninclude: [part1.yaml]\n", part40=LEFT, **files)
+    assert list(load_topology(path)[0].isps) == ["left"]
+
+
+def test_an_entry_that_two_files_give_alike_is_no_conflict(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        left=LEFT + ACCESS,
+        right=RIGHT + ACCESS.replace("{down", "{  down"),
+        main="name: pair\ninclude: [left.yaml, right.yaml]\n" + LINK,
+    )
+    spec, document = load_topology(path)
+    assert list(spec.access) == ["line"]
+    assert document.where(("access", "line", "up")) == f"{tmp_path}/left.yaml:5"
+
+
+def test_an_access_line_of_a_file_counts_in_place_of_those_that_it_includes(tmp_path: Path) -> None:
+    fast, faster = (ACCESS.replace("8 Mbit/s", rate) for rate in ("9 Mbit/s", "10 Mbit/s"))
+    parts = {"left": LEFT + ACCESS, "right": RIGHT + fast}
+    middle = "include: [left.yaml, right.yaml]\n" + faster
+    spec, document = load_topology(write(tmp_path, main="name: x\n" + middle, **parts))
+    assert spec.access["line"].down == 10_000_000
+    assert document.where(("access", "line")) == f"{tmp_path}/main.yaml:4"
+    nested = write(tmp_path, main="name: x\ninclude: [left.yaml, middle.yaml]\n", middle=middle, **parts)
+    assert load_topology(nested)[0].access["line"].down == 10_000_000
+
+
+def test_an_exchange_point_of_a_file_is_no_setting_of_those_that_it_includes(tmp_path: Path) -> None:
+    ixp = "ixps:\n  market: {members: {left.a: 1 Gbit/s, right.b: 1 Gbit/s}}\n"
+    pair = LEFT + RIGHT.partition("\n")[2] + ixp
+    main = "name: x\ninclude: [pair.yaml]\n" + ixp.replace("left.a: 1", "left.a: 2")
+    assert error(tmp_path, main=main, pair=pair) == (
+        "main.yaml:4: ixps.market is given in pair.yaml:6 too\n"
+        "  to mend it: rename one of the two, or leave it out in one file"
+    )

@@ -75,7 +75,8 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a rate with a unit of its own": (
         "capacity: 50 Mbit/s",
         "capacity: 50 Mbps",
-        "small.yaml:10: isps.carrier.links.0.capacity: '50 Mbps' has an unknown unit\n"
+        "small.yaml:10: isps.carrier.links.0.capacity: '50 Mbps' has an unknown unit; "
+        "did you mean '50 Mbit/s'?\n"
         "  allowed: a number and one of bit/s, kbit/s, Mbit/s, Gbit/s, such as 10 Mbit/s",
     ),
     "a rate that is a list": (
@@ -146,7 +147,9 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "an asn of two ISPs": (
         "asn: 30",
         "asn: 20",
-        "small.yaml:21: asn 20 is that of left too\n  allowed: a number for each ISP",
+        "small.yaml:21: asn 20 is that of left too\n"
+        "  allowed: a number for each ISP\n"
+        "  to mend it: give one of them another asn (`testbed import --asn`)",
     ),
     "a name with capital letters": (
         "  right:\n",
@@ -175,6 +178,20 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "access: [line]",
         "small.yaml:37: access: a list is not a mapping\n  allowed: keys and their values: {key: value}",
     ),
+    "an access line of nothing": (
+        "line: {down: 8 Mbit/s, up: 1 Mbit/s, delay: 2 ms}",
+        "line:",
+        "small.yaml:38: access.line: has no value\n"
+        "  allowed: dsl-2008, cable-2008, fibre-2008, adsl2plus, vdsl2, docsis3, docsis31, gpon, lte, 5g, "
+        "or {down, up, delay}",
+    ),
+    "an access line that is a list": (
+        "line: {down: 8 Mbit/s, up: 1 Mbit/s, delay: 2 ms}",
+        "line: [8 Mbit/s, 1 Mbit/s]",
+        "small.yaml:38: access.line: a list is no access line\n"
+        "  allowed: dsl-2008, cable-2008, fibre-2008, adsl2plus, vdsl2, docsis3, docsis31, gpon, lte, 5g, "
+        "or {down, up, delay}",
+    ),
     "an ISP without PoPs": (
         "      only: {metro: town}\n",
         "      {}\n",
@@ -184,6 +201,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "at: [50.0, 8.0]",
         "at: [150.0, 8.0]",
         "small.yaml:7: isps.carrier.pops.hub.at.0: 150.0 is too large\n  allowed: at most 90",
+    ),
+    "a latitude that is no number": (
+        "at: [50.0, 8.0]",
+        "at: [.nan, 8.0]",
+        "small.yaml:7: isps.carrier.pops.hub.at.0: nan is not a number\n  allowed: such as 1 or 2.5",
     ),
     "a place of one number": (
         "at: [50.0, 8.0]",
@@ -207,9 +229,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a link to a PoP that is not there": (
         "between: [one, two]",
         "between: [one, twoo]",
-        "small.yaml:17: there is no PoP of ISP left 'twoo'\n"
-        "  allowed: one, two\n"
-        "  to mend it: did you mean 'two'?",
+        "small.yaml:17: ISP left has no PoP 'twoo'\n  allowed: one, two\n  to mend it: did you mean 'two'?",
     ),
     "a link with one end": (
         "between: [one, two]",
@@ -230,9 +250,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a PID with an unknown PoP": (
         "south: [one]",
         "south: [on]",
-        "small.yaml:18: there is no PoP of ISP left 'on'\n"
-        "  allowed: one, two\n"
-        "  to mend it: did you mean 'one'?",
+        "small.yaml:18: ISP left has no PoP 'on'\n  allowed: one, two\n  to mend it: did you mean 'one'?",
     ),
     "a PoP in two PIDs": (
         "south: [one]",
@@ -314,7 +332,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "an unknown PoP of a known ISP": (
         "[right.only, carrier.edge]",
         "[right.only, carrier.egde]",
-        "small.yaml:29: there is no PoP of ISP carrier 'egde'\n"
+        "small.yaml:29: ISP carrier has no PoP 'egde'\n"
         "  allowed: hub, edge\n"
         "  to mend it: did you mean 'edge'?",
     ),
@@ -405,7 +423,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "an exchange point with an unknown member": (
         "right.only: 1 Gbit/s}",
         "right.any: 1 Gbit/s}",
-        "small.yaml:36: there is no PoP of ISP right 'any'\n  allowed: only",
+        "small.yaml:36: ISP right has no PoP 'any'\n  allowed: only",
     ),
     "an exchange point of customer and provider": (
         "{left.two: 1 Gbit/s, right.only",
@@ -426,7 +444,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a tab for spaces": (
         "  line: {down",
         "\tline: {down",
-        "small.yaml:38: not valid YAML: found character that cannot start any token",
+        "small.yaml:38: not valid YAML: a tab can't indent\n  to mend it: write spaces in place of it",
     ),
     "portal in words": (
         "asn: 30",

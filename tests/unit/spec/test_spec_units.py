@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,46 @@ def test_a_bare_number_is_refused_because_its_unit_is_missing(bare: object) -> N
 def test_an_unknown_unit_is_refused(text: str) -> None:
     with pytest.raises(PydanticCustomError, match="unknown unit"):
         parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "meant"),
+    [
+        (parse_rate, "10 Mbps", "10 Mbit/s"),
+        (parse_rate, "10 mbit/s", "10 Mbit/s"),
+        (parse_rate, "10 MB/s", "80 Mbit/s"),
+        (parse_rate, "1.5 kBytes/s", "12 kbit/s"),
+        (parse_rate, "1e3 gbps", "1e3 Gbit/s"),
+        (parse_rate, "2 Tbit/s", "2000 Gbit/s"),
+        (parse_rate, "10 M", "10 Mbit/s"),
+        (parse_rate, "5000 bps", "5000 bit/s"),
+        (parse_duration, "20 msec", "20 ms"),
+        (parse_duration, "20 \u00b5s", "20 us"),
+        (parse_duration, "20 \u03bcs", "20 us"),
+        (parse_duration, "1 Second", "1 s"),
+        (parse_duration, "2 hours", "2 h"),
+        (parse_size, "16 mib", "16 MiB"),
+        (parse_size, "16 KB", "16 kB"),
+        (parse_size, "2 TiB", "2048 GiB"),
+        (parse_size, "100 bytes", "100 B"),
+    ],
+)
+def test_what_others_call_a_unit_is_not_taken_but_understood(
+    parse: Callable[[str], float], text: str, meant: str
+) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        parse(text)
+    assert caught.value.message() == f"'{text}' has an unknown unit; did you mean '{meant}'?"
+    parse(meant)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [(parse_rate, "10 s"), (parse_rate, "10 apples"), (parse_duration, "5 m"), (parse_size, "3 i")],
+)
+def test_a_unit_that_may_be_anything_gets_no_guess(parse: Callable[[str], float], text: str) -> None:
+    with pytest.raises(PydanticCustomError, match=r"has an unknown unit$"):
+        parse(text)
 
 
 @pytest.mark.parametrize("text", ["fast", "-5 Mbit/s", "", True, None, [1]])

@@ -92,7 +92,15 @@ def test_what_is_merged_keeps_its_line_and_gives_way_to_what_is_written() -> Non
         ("a: !!python/object:os {}\n", "a.yaml:1: not valid YAML: the tag !!python/object:os is not known"),
         ("[a]: 1\n", "a.yaml:1: not valid YAML: a key that is no plain word"),
         ("a:\n  <<: 5\n", "a.yaml:2: not valid YAML: '<<' merges mappings, and this is none"),
-        ("a:\n\tb: 1\n", "a.yaml:2: not valid YAML: found character that cannot start any token"),
+        (
+            "a:\n\tb: 1\n",
+            "a.yaml:2: not valid YAML: a tab can't indent\n  to mend it: write spaces in place of it",
+        ),
+        (
+            "a:\n  - b: 1\n  \tc: 2\n",
+            "a.yaml:3: not valid YAML: a tab can't indent\n  to mend it: write spaces in place of it",
+        ),
+        ("a: @b\t\n", "a.yaml:1: not valid YAML: found character that cannot start any token"),
         ("a: " + "[" * 60, "a.yaml:1: not valid YAML: more than 40 levels of nesting"),
     ],
 )

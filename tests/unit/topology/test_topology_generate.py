@@ -17,10 +17,13 @@ import networkx as nx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from testbed.cli.generate import app
 from testbed.errors import UserError
-from testbed.spec.loading import load_document
-from testbed.spec.topology import TopologySpec, load_topology
+from testbed.spec.loading import Document, load_document
+from testbed.spec.topology import TopologySpec, load_topology, topology_of
+from testbed.spec.yaml_reader import Places, read_yaml
 from testbed.topology.compile import compile_network
 from testbed.topology.generators import shapes
 from testbed.topology.generators.internet import InternetOptions, generate_internet
@@ -81,7 +84,8 @@ def test_a_made_up_network_validates_and_everyone_reaches_everyone(kind: str, tm
 
 
 def test_the_head_holds_the_command_that_makes_the_file_again() -> None:
-    words = ["--pops", "9", "--links", "11", "--capacity", "30 Mbit/s", "--description", "Nine: it's a test"]
+    words = ["--pops", "9", "--links", "11", "--capacity", "30\nMbit/s"]
+    words += ["--description", "Nine:\n\tit's a test "]
     text = run("generate", "waxman", *words).stdout
     command = re.search(r"^# Made by: testbed (.*)$", text, re.MULTILINE)
     assert command is not None
@@ -89,6 +93,71 @@ def test_the_head_holds_the_command_that_makes_the_file_again() -> None:
         f"{sys.executable} -m testbed {command[1]}", shell=True, capture_output=True, text=True, check=True
     )
     assert again.stdout == text
+
+
+def test_one_of_a_thing_is_not_called_many() -> None:
+    assert "(star): 1 PoP, 0 links, 0 directed" in run("generate", "star", "--pops", "1").stdout
+    assert "(star): 2 PoPs, 1 link, 2 directed" in run("generate", "star", "--pops", "2").stdout
+
+
+def test_newcomers_bring_fewer_links_where_there_are_few_pops() -> None:
+    for pops, links in (("1", "0 links"), ("2", "1 link"), ("3", "3 links")):
+        assert links in run("generate", "barabasi-albert", "--pops", pops).stdout.splitlines()[0]
+
+
+def optional(option: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[str]]:
+    return st.one_of(st.just([]), values.map(lambda value: [option, str(value)]))
+
+
+CAPACITIES = st.floats(1000, 1e18).map(lambda rate: f"{rate!r} bit/s")
+EVERY_KIND = [
+    optional("--seed", st.integers(0, 2**64)),
+    optional("--capacity", CAPACITIES),
+    optional("--region", st.sampled_from(list(REGIONS))),
+    optional("--name", st.from_regex(r"[a-z][a-z0-9-]{0,23}", fullmatch=True)),
+    optional("--description", st.text(max_size=20)),
+]
+EVERY_ISP = [
+    *EVERY_KIND,
+    optional("--pops", st.integers(1, 12)),
+    optional("--asn", st.integers(1, 4294967295)),
+    optional("--weights", st.sampled_from(["distance", "capacity"])),
+]
+EVERY_GRAPH = [*EVERY_ISP, optional("--links", st.integers(0, 40))]
+OPTIONS = {
+    "ring": EVERY_ISP,
+    "star": EVERY_ISP,
+    "waxman": [
+        *EVERY_GRAPH,
+        optional("--alpha", st.floats(0.001, 1)),
+        optional("--beta", st.floats(0.001, 1)),
+    ],
+    "barabasi-albert": [*EVERY_GRAPH, optional("--attach", st.integers(0, 9))],
+    "internet": [
+        *EVERY_KIND,
+        *(optional(f"--{name}", st.integers(0, 5)) for name in ("tier1", "transit", "stubs", "ixps")),
+        *(optional(f"--{name}-pops", st.integers(1, 4)) for name in ("tier1", "transit", "stub")),
+        optional("--members", st.integers(2, 5)),
+        optional("--peering", st.floats(0, 1)),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_file_is_valid_whatever_the_options_or_the_options_are_refused(
+    kind: str, data: st.DataObject
+) -> None:
+    words = [word for option in OPTIONS[kind] for word in data.draw(option)]
+    done = CliRunner().invoke(app, [kind, *words])
+    if isinstance(done.exception, UserError):
+        return
+    assert done.exit_code == 0, done.exception
+    path, places = Path("made.yaml"), Places()
+    spec, _ = topology_of(Document(path, read_yaml(done.stdout, path, places), places))
+    network = compile_network(spec)
+    assert not unreachable_pairs(network, compute_routes(network))
 
 
 @settings(max_examples=100, deadline=None)
@@ -238,6 +307,12 @@ def test_a_made_up_internet_keeps_the_rules_of_its_tiers(tmp_path: Path) -> None
     assert all(len(ixp["members"]) == 6 for ixp in load_document(path).data["ixps"].values())
 
 
+def test_at_an_exchange_point_two_members_peer_though_each_was_drawn_with_its_provider() -> None:
+    for seed in range(20):
+        data = generate_internet(InternetOptions(members=2, seed=seed))
+        assert {link.ixp for link in network_of(data).core_links} >= {"ix-1", "ix-2"}
+
+
 def test_five_thousand_isps_are_made_in_seconds() -> None:
     data = generate_internet(InternetOptions(tier1=10, transit=490, stubs=4500, ixps=20))
     network = network_of(data)
@@ -253,11 +328,16 @@ def test_five_thousand_isps_are_made_in_seconds() -> None:
         ),
         (
             "barabasi-albert --pops 4 --links 7",
-            "--links: 7 are more than one a pair\n  allowed: 3 to 6 links between 4 PoPs",
+            "--links: 7 would be more than one a pair\n  allowed: 3 to 6 links between 4 PoPs",
         ),
         ("waxman --alpha 0", "--alpha: 0.0 is out of range\n  allowed: more than 0, at most 1"),
         ("barabasi-albert --attach 20", "--attach: 20 is out of range\n  allowed: 1 to 19"),
-        ("ring --pops 2", "--pops: 2 PoPs make no ring\n  allowed: 3 and more"),
+        ("barabasi-albert --pops 1 --attach 2", "--attach: 2 is out of range\n  allowed: 1, with 1 PoP"),
+        (
+            "waxman --pops 1 --links 1",
+            "--links: 1 would be more than one a pair\n  allowed: 0 links between 1 PoP",
+        ),
+        ("ring --pops 1", "--pops: 1 PoP can't be a ring\n  allowed: 3 and more"),
         ("star --pops 1001", "--pops: 1001 is out of range\n  allowed: 1 to 1000"),
         (
             "star --region mars",
@@ -277,8 +357,33 @@ def test_five_thousand_isps_are_made_in_seconds() -> None:
         ),
         (
             "internet --transit 1 --stubs 2",
-            "--members: 3 transit ISPs and stubs are too few for exchange points of 6 members\n"
-            "  allowed: at most 3\n  to mend it: or --ixps 0",
+            "--members: too few transit ISPs and stubs (3) for exchange points of 6 members\n"
+            "  allowed: 2 to 3\n  to mend it: --members 3, or --ixps 0",
+        ),
+        (
+            "internet --transit 0 --stubs 0",
+            "--ixps: too few transit ISPs and stubs (0) for exchange points of 6 members\n"
+            "  allowed: 0\n  to mend it: --ixps 0, or more --stubs",
+        ),
+        (
+            "internet --transit 1 --stubs 1 --members 2 --region europe",
+            "--ixps: of the transit ISPs and stubs, each pays the other: none can peer at an exchange point\n"
+            "  allowed: 0\n  to mend it: --ixps 0, or more --stubs",
+        ),
+        (
+            "waxman --capacity 5e17bit/s",
+            "--capacity: some links would have 4 times this, 2000000000 Gbit/s: too much\n"
+            "  allowed: less than 1e+18 bit/s for each link",
+        ),
+        (
+            "internet --capacity 7e16bit/s",
+            "--capacity: some links would have 16 times this, 1120000000 Gbit/s: too much\n"
+            "  allowed: less than 1e+18 bit/s for each link",
+        ),
+        (
+            "ring --description a\u200db",
+            "--description: has the character '\\u200d', which can't be printed\n"
+            "  allowed: letters, digits, signs and blanks",
         ),
         ("internet --tier1 0", "--tier1: 0 is out of range\n  allowed: 1 to 50"),
     ],
@@ -295,11 +400,10 @@ def test_a_shape_that_is_called_directly_refuses_what_it_cannot_make() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
-    done = run("generate", "ring", "-o", str(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"testbed: {tmp_path} can't be written: Is a directory\n  to mend it: name another file: -o FILE\n"
-    )
+    done = run("generate", "ring", "-o", str(tmp_path / "no" / "ring.yaml"))
+    assert done.returncode == 2
+    folder = tmp_path / "no"
+    assert done.stderr == f"testbed: -o: there is no folder {folder}\n  to mend it: mkdir -p {folder}\n"
 
 
 def test_a_reader_that_stops_early_sees_no_traceback() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imports import imported, network_of
 
 from testbed.errors import UserError
-from testbed.topology.importers import Choices, Imported
+from testbed.topology.importers import Choices, Imported, import_topology
 from testbed.topology.importers.caida import cut, read_relations, within
 from testbed.topology.importers.common import Source
 from testbed.topology.routing import compute_routes, unreachable_pairs
@@ -112,6 +112,11 @@ def test_all_links_have_the_capacity_and_delay_chosen() -> None:
     choices = Choices(around=1, capacity_bps=10**7, delay_s=0.002, scale=0.5)
     for link in imported(LINES, "x.txt", choices).data["interdomain"]:
         assert (link["capacity"], link["delay"]) == ("5 Mbit/s", "2 ms")
+    assert (
+        imported(LINES, "x.txt", choices)
+        .notes[-1]
+        .endswith("every link has 10 Mbit/s (5 Mbit/s as scaled) (--capacity) and 2 ms (--delay)")
+    )
 
 
 def test_an_as_by_itself_is_a_topology() -> None:
@@ -122,10 +127,29 @@ def test_without_a_centre_the_largest_ases_and_an_example_are_given() -> None:
     with pytest.raises(UserError) as caught:
         imported(LINES, "x.txt")
     assert str(caught.value) == (
-        "x.txt: the file holds 6 ASes, too many for one topology: say around which AS to cut\n"
+        "x.txt: the file holds 6 ASes: say around which AS to cut\n"
         "  allowed: --around ASN; those with the most customers are 1, 21, 2, 12, 11, 99\n"
         "  to mend it: testbed import x.txt --around 1 --radius 1 --limit 200"
     )
+
+
+def test_ases_are_too_many_where_there_are_more_than_a_part_has() -> None:
+    text = "".join(f"1|{asn}|-1\n" for asn in range(2, 202))
+    with pytest.raises(UserError, match="the file holds 201 ASes, too many for one topology: say around"):
+        imported(text, "x.txt")
+
+
+def test_the_example_names_the_file_as_the_user_did() -> None:
+    with pytest.raises(UserError) as caught:
+        import_topology(Source("my data/x.txt", "x.txt", LINES.encode()), Choices())
+    assert "mend it: testbed import 'my data/x.txt' --around 1" in str(caught.value)
+
+
+def test_a_broken_first_line_is_named_where_the_others_tell_the_format() -> None:
+    for line in ("1|2|9", "provider|customer|relationship"):
+        with pytest.raises(UserError) as caught:
+            around(1, f"{line}\n{LINES}")
+        assert str(caught.value).startswith(f"x.as-rel.txt:1: '{line}' is no relationship\n")
 
 
 @pytest.mark.parametrize(

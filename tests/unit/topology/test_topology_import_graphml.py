@@ -94,6 +94,24 @@ def test_places_reach_pops_whose_neighbours_have_none() -> None:
     assert pops["toulon"]["at"] == pops["nice"]["at"] == pytest.approx([48.86, 2.35])
 
 
+def test_a_link_between_pops_guessed_onto_one_spot_has_the_median_delay_of_the_others() -> None:
+    text = graphml([PARIS, LYON, NICE, {"label": "Toulon"}], [(0, 1, FAST), (1, 2, FAST), (2, 3, FAST)])
+    found = imported(text, "f.graphml")
+    assert [link.get("delay") for link in found.data["isps"]["f"]["links"]] == [None, "1.96 ms", "1.96 ms"]
+    assert found.notes[1] == (
+        "the delay of 2 links between PoPs guessed onto one spot is unknown: 1.96 ms, "
+        "the median of the others (--delay)"
+    )
+    chosen = imported(text, "f.graphml", Choices(delay_s=0.003))
+    assert [link.get("delay") for link in chosen.data["isps"]["f"]["links"]] == [None, "3 ms", "3 ms"]
+
+
+def test_pops_that_the_file_puts_onto_one_spot_have_no_delay_between_them() -> None:
+    found = imported(graphml([PARIS, {**PARIS, "label": "Paris 2"}], [(0, 1, FAST)]), "f.graphml")
+    assert found.data["isps"]["f"]["links"] == [{"between": ["paris", "paris-2"], "capacity": "10 Gbit/s"}]
+    assert found.notes == ()
+
+
 def test_the_middle_of_places_on_both_sides_of_the_date_line_is_between_them() -> None:
     west, east = ({"Latitude": "0", "Longitude": degrees} for degrees in ("179", "-179"))
     text = graphml([west, east, {}], [(0, 2, FAST), (1, 2, FAST)])
@@ -131,6 +149,12 @@ def test_an_edge_from_a_node_to_itself_is_dropped_and_named() -> None:
     found = imported(graphml([PARIS, LYON], [(0, 1, FAST), (1, 1, FAST)]), "f.graphml")
     assert len(found.data["isps"]["f"]["links"]) == 1
     assert found.notes == ("dropped 1 link from a PoP to itself: Lyon",)
+
+
+def test_an_edge_from_a_node_without_a_label_to_itself_is_named_by_its_id() -> None:
+    nodes = [PARIS, {**LYON, "label": ""}]
+    found = imported(graphml(nodes, [(0, 1, FAST), (1, 1, FAST)]), "f.graphml")
+    assert "dropped 1 link from a PoP to itself: node 1" in found.notes
 
 
 def test_of_a_network_in_parts_the_largest_is_kept_and_the_rest_named() -> None:
@@ -181,7 +205,42 @@ def test_an_unknown_capacity_is_the_median_of_the_others_and_said_to_be() -> Non
     assert found.data["isps"]["f"]["links"][3]["capacity"] == "2 Gbit/s"
     assert found.notes == (
         "no rate could be read from these labels: Paris - Lyon: Lit",
-        "the capacity of 1 link of 4 is not in the file: 2 Gbit/s, the median of the others (--capacity)",
+        "the capacity of 1 link of 4 is unknown: 2 Gbit/s, the median of the others (--capacity)",
+    )
+
+
+@pytest.mark.parametrize("raw", ["-5", "1e40", "x", "0"])
+def test_a_speed_that_is_there_and_unusable_is_shown(raw: str) -> None:
+    edges = [(0, 1, FAST), (0, 2, {"LinkSpeedRaw": raw})]
+    found = imported(graphml([PARIS, LYON, {**NICE, **LYON, "label": ""}], edges), "f.graphml")
+    assert f"these LinkSpeedRaw are no rate of 1 kbit/s to 1 Pbit/s: Paris - node 2: {raw}" in found.notes
+    assert any(note.startswith("the capacity of 1 link of 2 is unknown: 10 Gbit/s") for note in found.notes)
+
+
+def test_a_guessed_capacity_is_said_as_it_was_and_as_it_is_scaled() -> None:
+    found = imported(graphml([PARIS, LYON], [(0, 1, {})]), "f.graphml", Choices(scale=0.001))
+    assert found.notes == (
+        "the capacity of 1 link is unknown: 10 Gbit/s (10 Mbit/s as scaled), a guess (--capacity)",
+    )
+
+
+def test_links_that_scaling_makes_too_slow_are_counted() -> None:
+    text = graphml([PARIS, LYON], [(0, 1, FAST), (0, 1, SLOW), (0, 1, FAST)])
+    found = imported(text, "f.graphml", Choices(scale=1e-6))
+    capacities = [link["capacity"] for link in found.data["isps"]["f"]["links"]]
+    assert capacities == ["10 kbit/s", "1 kbit/s", "10 kbit/s"]
+    assert found.notes == (
+        "1 of 3 links would be slower than 1 kbit/s and got 1 kbit/s, which changes the proportions "
+        "(--scale 6.5e-06 or more keeps them)",
+    )
+    assert imported(text, "f.graphml", Choices(scale=6.5e-6)).notes == ()
+
+
+def test_scaling_beyond_what_a_link_may_have_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        imported(graphml([PARIS, LYON], [(0, 1, FAST)]), "f.graphml", Choices(scale=1e9))
+    assert str(caught.value) == (
+        "--scale: 1e+09 makes 10000000000 Gbit/s of the fastest link\n  allowed: less than 1e+18 bit/s"
     )
 
 

@@ -126,3 +126,71 @@ def test_a_broken_line_is_refused_in_either_file() -> None:
     with pytest.raises(UserError) as caught:
         imported(WEIGHTS, "77.weights.intra", other=b"\nA1 B2 x\n", other_where="lat")
     assert str(caught.value).startswith("lat:2: 'A1 B2 x' is no link")
+    with pytest.raises(UserError) as caught:
+        imported("A,+X1 B,+X2 x\n" + WEIGHTS, "77.weights.intra")
+    assert str(caught.value).startswith("77.weights.intra:1: 'A,+X1 B,+X2 x' is no link")
+
+
+OTHERS = "Oslo,+NO1 Bergen,+NO2 4\nBergen,+NO2 Oslo,+NO1 4\n"
+
+
+def refusal(name: str, other: str, other_where: str, *, chosen: bool = True) -> str:
+    with pytest.raises(UserError) as caught:
+        imported(WEIGHTS, name, other=other.encode(), other_where=other_where, other_chosen=chosen)
+    return str(caught.value)
+
+
+def test_latencies_of_another_network_are_refused() -> None:
+    what = "l.txt has none of the links of 77.weights.intra: they are of different networks\n"
+    assert refusal("77.weights.intra", OTHERS, "l.txt") == (
+        f"--latencies: {what}  to mend it: name the latencies of the same network, or leave --latencies out"
+    )
+    assert refusal("77.weights.intra", OTHERS, "l.txt", chosen=False) == (
+        f"{what}  to mend it: move it away, or name the right file with --latencies"
+    )
+
+
+def test_latencies_of_which_little_matches_are_joined_and_said_to_match_little() -> None:
+    some = LATENCIES.splitlines(keepends=True)[0] + OTHERS
+    found = imported(WEIGHTS, "77.weights.intra", other=some.encode(), other_where="77.latencies.intra")
+    assert found.notes[1:4] == (
+        "only 1 of 4 links are in both files",
+        "2 of 8 directed links without a weight in the files",
+        "5 of 8 directed links without a latency in the files",
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "latencies", "message"),
+    [
+        (
+            "77.weights.intra",
+            "88.weights.intra",
+            "--latencies: 88.weights.intra holds weights, by its name\n  allowed: a file of latencies\n"
+            "  to mend it: testbed import 77.weights.intra --latencies 77.latencies.intra",
+        ),
+        (
+            "77.latencies.intra",
+            "my weights",
+            "--latencies: my weights holds weights, by its name\n  allowed: a file of latencies\n"
+            "  to mend it: testbed import 'my weights' --latencies 77.latencies.intra",
+        ),
+        (
+            "77.latencies.intra",
+            "88.latencies.intra",
+            "77.latencies.intra: the file holds latencies, by its name, as that of --latencies does\n"
+            "  allowed: a file of weights\n"
+            "  to mend it: testbed import 77.weights.intra --latencies 77.latencies.intra",
+        ),
+        (
+            "rome.txt",
+            "88.weights.intra",
+            "--latencies: 88.weights.intra holds weights, by its name\n  allowed: a file of latencies\n"
+            "  to mend it: name the latencies of the same network, or leave --latencies out",
+        ),
+    ],
+)
+def test_files_whose_names_tell_that_they_are_no_pair_are_refused(
+    file: str, latencies: str, message: str
+) -> None:
+    assert refusal(file, LATENCIES, latencies) == message

@@ -44,9 +44,7 @@ def test_nodes_and_links_become_an_isp() -> None:
 
 def test_a_file_without_a_unit_is_read_as_mbit_and_said_to_be() -> None:
     found = imported(HEAD + NODES + TREE, "tri.txt")
-    assert found.notes[0] == (
-        "the file names no unit of capacity: Mbit/s taken (--scale 1000 makes it Gbit/s)"
-    )
+    assert found.notes[0] == ("the file names no unit of capacity: Mbit/s taken (--scale 1000 for Gbit/s)")
 
 
 def test_coordinates_of_a_drawing_are_no_places() -> None:
