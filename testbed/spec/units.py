@@ -145,7 +145,8 @@ def format_rate(rate_bps: float) -> str:
     """The shortest usual way to write a rate: 1500000 -> `1.5 Mbit/s`."""
     for unit, factor in reversed(list(_RATE.units.items())):
         if rate_bps >= factor:
-            return f"{rate_bps / factor:.3g} {unit}"
+            number = rate_bps / factor
+            return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
     return f"{rate_bps:.3g} bit/s"
 
 

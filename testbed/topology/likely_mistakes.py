@@ -52,6 +52,16 @@ OUTLIER = Kind(
     "as that between {name}: {given}, where it is {usual}",
     _UNIT,
 )
+SLOW_PORT = Kind(
+    "the port of {name} is very slow: {given}",
+    f"{{count}} ports are slower than {format_rate(SLOWEST_LINK_BPS)}, such as that of {{name}}: {{given}}",
+    _UNIT,
+)
+FAST_PORT = Kind(
+    "the port of {name} is very fast: {given}",
+    "{count} ports are faster than 10 Tbit/s, such as that of {name}: {given}",
+    _UNIT,
+)
 LONG_DELAY = Kind(
     _LINK + " has a very long delay: {given}",
     f"{{count}} links have delays above {LONGEST_DELAY_S:g} s, such as that between {{name}}: {{given}}",

@@ -89,6 +89,11 @@ def _findings(spec: TopologySpec) -> Iterator[_Finding]:
     for name, ixp in spec.ixps.items():
         if ixp.at == (0.0, 0.0):
             yield _Finding(mistakes.NOWHERE, ("ixps", name, "at"), {"name": f"exchange point {name}"})
+        for member, rate in ixp.members.items():
+            if not SLOWEST_LINK_BPS <= rate <= FASTEST_LINK_BPS:
+                kind = mistakes.SLOW_PORT if rate < SLOWEST_LINK_BPS else mistakes.FAST_PORT
+                words = {"name": member, "given": format_rate(rate)}
+                yield _Finding(kind, ("ixps", name, "members", member), words)
     yield from _of_access(spec)
     yield from _alone(spec)
 

@@ -13,6 +13,7 @@ from typing import Any
 from testbed.spec.fields import Place
 from testbed.topology.importers.common import (
     DEFAULT_ASN,
+    DEFAULT_DELAY_S,
     Choices,
     Imported,
     Source,
@@ -33,7 +34,7 @@ from testbed.topology.importers.isp import (
     pop_body,
 )
 from testbed.topology.importers.rates import plausible, read_rate
-from testbed.topology.writing import counted, rate_text
+from testbed.topology.writing import counted, duration_text, rate_text
 
 _UNITS_BPS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _RAW = ("linkspeedraw", "bandwidth_bps")
@@ -178,19 +179,23 @@ def _external_isps(
         names[pop.key]: {"asn": _following(asn, number), "pops": {"border": pop_body(pop.place)}}
         for number, pop in enumerate(joined, start=1)
     }
+    placed = {pop.key for pop in joined if pop.place is not None}
+    delay_s = DEFAULT_DELAY_S if choices.delay_s is None else choices.delay_s
     relationship = "peer-peer" if choices.external == "peers" else "customer-provider"
     interdomain = [
         {
             "between": [f"{names[link.a]}.border", f"{isp_name}.{isp.names[link.b]}"],
             "relationship": relationship,
             "capacity": rate_text((link.capacity_bps or (isp.guess_bps,))[0]),
+            **({} if link.a in placed and link.b in isp.places else {"delay": duration_text(delay_s)}),
         }
         for link in borders
     ]
     notes = [f"{counted(len(joined), 'external node')} became ISPs: {listed([*names.values()])}"]
-    unplaced = [names[pop.key] for pop in joined if pop.place is None]
+    unplaced = sum("delay" in link for link in interdomain)
     if unplaced:
-        notes.append(f"links to ISPs without coordinates have no delay: {listed(unplaced)}")
+        what = f"the delay of {counted(unplaced, 'link')} between ISPs follows from no coordinates"
+        notes.append(f"{what}: {duration_text(delay_s)} (--delay)")
     if choices.external == "peers" and len(joined) > 1:
         notes.append("these ISPs peer with one network only, so they have no routes to each other")
     dropped = [name for key, name in label.items() if key not in names]

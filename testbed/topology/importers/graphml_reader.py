@@ -50,15 +50,17 @@ def read_graph(source: Source) -> ReadGraph:
     hyperedges = _without_hyperedges(graph)
     if hyperedges:
         notes.append(f"dropped {counted(hyperedges, 'hyperedge')}, which join more than two nodes")
-    directed = graph.get("edgedefault") == "directed"
-    directed |= any(edge.get("directed") == "true" for edge in graph.iter(f"{_NAMESPACE}edge"))
+    default = str(graph.get("edgedefault") == "directed").lower()
+    kinds = {edge.get("directed", default) == "true" for edge in graph.iter(f"{_NAMESPACE}edge")}
+    if len(kinds) == 2:
+        notes.append("edges with and without a direction are mixed: each is taken as a link of its own")
     _with_numbered_edges(root, graph)
     try:
         text = ET.tostring(root, encoding="unicode")
         read = nx.parse_graphml(text, node_type=str, force_multigraph=True)
     except (nx.NetworkXError, ET.ParseError, ValueError, KeyError, TypeError) as error:
         raise source.wrong(f"networkx can't read the graph: {error}") from None
-    return ReadGraph(_with_defaults(read), directed, tuple(notes))
+    return ReadGraph(_with_defaults(read), kinds == {True}, tuple(notes))
 
 
 def _xml(source: Source) -> ET.Element:

@@ -26,7 +26,7 @@ from testbed.topology.importers.rates import plausible
 from testbed.topology.writing import counted
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
-_SECTION = re.compile(r"(?m)^\s*\??\s*(NODES|LINKS)\s*\(")
+_SECTION = re.compile(r"(?m)^[ \t]*\??[ \t]*(NODES|LINKS)\s*\(")
 _META = re.compile(r"\s*META\s*\(")
 _UNITS_BPS = {"KBITPERSEC": 10**3, "MBITPERSEC": 10**6, "GBITPERSEC": 10**9}
 

@@ -26,7 +26,7 @@ from testbed.topology.drawing.legend import Row, columns_of, entries_of
 from testbed.topology.drawing.render import PNG_DPI, figure_of
 from testbed.topology.drawing.sketch import MOST_HEADS, Node, Stroke, headless, sketch_of
 from testbed.topology.drawing.style import FAILED, ISP_LOOKS, isp_look, widths
-from testbed.topology.model import Network
+from testbed.topology.model import Direction, Isp, Link, Network
 
 SHIPPED = sorted((Path(__file__).parents[3] / "topologies").glob("*.yaml"))
 SVG = "{http://www.w3.org/2000/svg}"
@@ -188,6 +188,14 @@ def test_the_columns_of_a_legend_hold_all_rows_and_end_with_no_heading(
     assert [row for column in columns for row in column] == rows
     assert len(columns) == 1 or max(entry.x for entry in entries_of(columns, 0, 0)) < width
     assert not any(column[-1].heading for column in columns)
+
+
+def test_the_width_of_a_line_is_that_of_its_faster_direction() -> None:
+    fast, slow = Direction(9_000_000), Direction(1_000_000)
+    pops = (random_networks.pop("a", "one", 0), random_networks.pop("a", "two", 1))
+    link = Link("a.one--a.two", "internal", "a.one", "a.two", slow, fast)
+    (stroke,) = sketch_of(Network("n", (Isp("a", 1, ""),), pops, (link,))).strokes
+    assert stroke.capacity_bps == 9_000_000
 
 
 def test_wider_lines_carry_more_and_equal_ones_look_equal() -> None:

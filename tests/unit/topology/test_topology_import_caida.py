@@ -211,6 +211,14 @@ def test_every_as_of_a_part_reaches_every_other_without_a_valley(
     assert part.members[0] == lines[0][0]
     assert len(part.members) <= limit
     assert not cyclic(part.customer_provider)
+    if len(part.members) < limit:
+        for asn in set(candidates) - set(part.members):
+            pays = {(asn, "pays", b) for b in relations.providers[asn] if b in part.members}
+            pays |= {(a, "pays", asn) for a in relations.customers[asn] if a in part.members}
+            peers = {(asn, "peers", b) for b in relations.peers[asn] if b in part.members}
+            if not cyclic((*part.customer_provider, *((a, b) for a, _, b in pays))):
+                grown = (*part.members, asn)
+                assert not set(permutations(grown, 2)) <= valley_free_pairs(links | pays | peers, grown)
 
 
 def cyclic(pays: tuple[tuple[int, int], ...]) -> bool:

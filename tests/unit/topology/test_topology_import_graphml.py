@@ -175,6 +175,14 @@ def test_a_directed_file_has_its_edges_joined_in_pairs() -> None:
     assert found.notes == ()
 
 
+def test_undirected_parallel_edges_stay_two_where_another_edge_has_a_direction() -> None:
+    text = graphml([PARIS, LYON, NICE], [(0, 1, FAST), (1, 0, SLOW), (1, 2, FAST)])
+    text = text.replace('<edge source="1" target="2">', '<edge source="1" target="2" directed="true">')
+    found = imported(text, "f.graphml")
+    assert len(found.data["isps"]["f"]["links"]) == 3
+    assert any("with and without a direction" in note for note in found.notes)
+
+
 def test_an_edge_of_a_directed_file_without_one_back_is_taken_for_both_and_said_to_be() -> None:
     text = graphml([PARIS, LYON], [(0, 1, FAST)], edgedefault="directed")
     found = imported(text, "f.graphml")
@@ -305,13 +313,16 @@ def test_external_nodes_may_become_customers_that_reach_all() -> None:
             "between": ["transit-co.border", "f.lyon"],
             "relationship": "customer-provider",
             "capacity": "155 Mbit/s",
+            "delay": "5 ms",
         },
         {
             "between": ["transit-co-2.border", "f.paris"],
             "relationship": "customer-provider",
             "capacity": "10 Gbit/s",
+            "delay": "5 ms",
         },
     ]
+    assert "the delay of 2 links between ISPs follows from no coordinates: 5 ms (--delay)" in found.notes
     network = network_of(found)
     assert unreachable_pairs(network, compute_routes(network)) == []
 

@@ -110,3 +110,9 @@ def test_a_broken_file_is_refused_with_its_line(old: str, new: str, message: str
     with pytest.raises(UserError) as caught:
         imported(text.replace(old, new, 1), "x.txt")
     assert str(caught.value).startswith(message)
+
+
+def test_thousands_of_blank_lines_are_told_apart_in_one_go() -> None:
+    """Trying the blank lines in all combinations would take days."""
+    with pytest.raises(UserError, match="in no format"):
+        imported("x" + "\n" * 20_000 + "y", "blank.txt")

@@ -245,3 +245,12 @@ def test_a_pop_that_is_far_either_way_is_no_swap() -> None:
 
 def test_a_longitude_that_can_be_no_latitude_is_no_swap() -> None:
     assert swapped_in({**EUROPE, "oslo": (37.8, -122.4)}) == []
+
+
+def test_a_port_of_an_exchange_point_with_a_wrong_unit_is_warned_of(tmp_path: Path) -> None:
+    ixp = "ixps:\n  middle: {members: {left.one: 2 kbit/s, right.only: 90000 Gbit/s}}\naccess:"
+    path = small_topology.write(tmp_path, small_topology.TEXT.replace("access:", ixp))
+    assert warnings(path) == [
+        "small.yaml:31: the port of left.one is very slow: 2 kbit/s\n  to mend it: check the unit",
+        "small.yaml:31: the port of right.only is very fast: 90000 Gbit/s\n  to mend it: check the unit",
+    ]
