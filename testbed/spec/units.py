@@ -148,11 +148,3 @@ def format_rate(rate_bps: float) -> str:
             number = rate_bps / factor
             return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
     return f"{rate_bps:.3g} bit/s"
-
-
-def format_size(size_bytes: float) -> str:
-    """A size in binary units: 4194304 -> `4 MiB`."""
-    for unit in ("GiB", "MiB", "KiB"):
-        if size_bytes >= _SIZE.units[unit]:
-            return f"{size_bytes / _SIZE.units[unit]:.3g} {unit}"
-    return f"{size_bytes:.0f} B"
