@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from testbed.cli.options import quantity
 from testbed.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ def internet(
 
     Example: testbed generate internet --tier1 10 --transit 490 --stubs 4500 -o internet.yaml
     """
+    from testbed.spec.units import parse_rate
     from testbed.topology.generators.internet import InternetOptions, generate_internet
     from testbed.topology.writing import counted
 
@@ -222,7 +223,7 @@ def internet(
         members=members,
         peering=peering,
         region=region,
-        capacity_bps=_rate(capacity),
+        capacity_bps=quantity(capacity, parse_rate, "--capacity"),
         seed=seed,
     )
     what = (
@@ -250,9 +251,11 @@ def _isp_options(
     *,
     hubs: bool = False,
 ) -> IspOptions:
+    from testbed.spec.units import parse_rate
     from testbed.topology.generators.isp import IspOptions
 
-    return IspOptions(name, pops, region, asn, _rate(capacity), weights, hubs, seed)
+    capacity_bps = quantity(capacity, parse_rate, "--capacity")
+    return IspOptions(name, pops, region, asn, capacity_bps, weights, hubs, seed)
 
 
 def _write_isp(
@@ -297,7 +300,9 @@ def _write(context: typer.Context, data: Mapping[str, Any], how: str, output: Pa
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,23}", name):
+    from testbed.spec.fields import is_name
+
+    if not is_name(name):
         allowed = "up to 24 lower case letters, digits and dashes, a letter first"
         raise UserError(Problem(f"'{name}' is no name", "--name", allowed))
 
@@ -324,15 +329,3 @@ def _command(context: typer.Context) -> str:
         if option.name != "output" and (value != option.default or option.name == "seed"):
             words += [option.opts[0], _one_line(str(value))]
     return shlex.join(words)
-
-
-def _rate(text: str) -> int:
-    from pydantic_core import PydanticCustomError
-
-    from testbed.spec.units import parse_rate
-
-    try:
-        return parse_rate(text)
-    except PydanticCustomError as error:
-        allowed = str((error.context or {}).get("allowed", ""))
-        raise UserError(Problem(error.message(), "--capacity", allowed)) from None

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from testbed.cli.options import quantity
 from testbed.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from testbed.topology.importers import Choices, Imported, Source
-
-ValueT = TypeVar("ValueT")
 
 
 def import_(
@@ -83,8 +81,8 @@ def import_(
         isp=_name(isp, "--as"),
         asn=asn,
         name=_name(name, "--name"),
-        capacity_bps=_quantity(capacity, parse_rate, "--capacity"),
-        delay_s=_quantity(delay, parse_duration, "--delay"),
+        capacity_bps=None if capacity is None else quantity(capacity, parse_rate, "--capacity"),
+        delay_s=None if delay is None else quantity(delay, parse_duration, "--delay"),
         scale=_factor(scale),
         external=external,
         by_city=by_city,
@@ -106,30 +104,12 @@ def import_(
 
 
 def _name(text: str | None, option: str) -> str | None:
-    from pydantic import TypeAdapter, ValidationError
+    from testbed.spec.fields import is_name
 
-    from testbed.spec.fields import Name
-
-    try:
-        return None if text is None else TypeAdapter[str](Name).validate_python(text)
-    except ValidationError:
-        raise UserError(
-            Problem(
-                f"'{text}' is no name",
-                where=option,
-                allowed="a letter, then up to 23 letters, digits or dashes, all lower case",
-            )
-        ) from None
-
-
-def _quantity(text: str | None, parse: Callable[[str], ValueT], option: str) -> ValueT | None:
-    from pydantic_core import PydanticCustomError
-
-    try:
-        return None if text is None else parse(text)
-    except PydanticCustomError as error:
-        allowed = str((error.context or {}).get("allowed", ""))
-        raise UserError(Problem(error.message(), where=option, allowed=allowed)) from None
+    if text is None or is_name(text):
+        return text
+    allowed = "a letter, then up to 23 letters, digits or dashes, all lower case"
+    raise UserError(Problem(f"'{text}' is no name", where=option, allowed=allowed))
 
 
 def _asn(text: str | None) -> int | None:

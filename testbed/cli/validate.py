@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from testbed.errors import Problem, UserError
+from testbed.topology.writing import counted
 
 if TYPE_CHECKING:
     from testbed.spec.loading import Document
@@ -56,7 +57,7 @@ def validate(
 def _show(report: dict[str, Any], *, shows_errors: bool) -> None:
     errors = report.get("errors", []) if shows_errors else []
     if errors:
-        typer.echo(f"{report['file'] or repr('')}: {_counted(len(errors), 'error')}", err=True)
+        typer.echo(f"{report['file'] or repr('')}: {counted(len(errors), 'error')}", err=True)
     for error in errors:
         typer.echo(str(Problem(**error)), err=True)
     warnings = report.get("warnings", [])
@@ -64,7 +65,7 @@ def _show(report: dict[str, Any], *, shows_errors: bool) -> None:
         problem = Problem(**warning)
         typer.echo(str(replace(problem, what=f"warning: {problem.what}")), err=True)
     if len(warnings) > _MOST_WARNINGS:
-        more = _counted(len(warnings) - _MOST_WARNINGS, "more warning")
+        more = counted(len(warnings) - _MOST_WARNINGS, "more warning")
         typer.echo(f"{report['file']}: {more}; --json prints all", err=True)
     if "kind" in report:
         text = _topology_text(report) if report["kind"] == "topology" else _experiment_text(report)
@@ -127,14 +128,14 @@ def _compiled(spec: TopologySpec, document: Document) -> Network:
 def _topology_text(report: dict[str, Any]) -> str:
     links = report["links"]
     parts = [
-        _counted(report["isps"], "ISP"),
-        _counted(report["pops"], "PoP"),
-        f"{_counted(sum(links.values()), 'link')} ({_kinds(links)})",
+        counted(report["isps"], "ISP"),
+        counted(report["pops"], "PoP"),
+        f"{counted(sum(links.values()), 'link')} ({_kinds(links)})",
     ]
     if report["ixps"]:
-        parts.append(_counted(report["ixps"], "exchange point"))
+        parts.append(counted(report["ixps"], "exchange point"))
     if cut := report["without_route"]["count"]:
-        parts.append(f"{_counted(cut, 'pair')} of ISPs without a route")
+        parts.append(f"{counted(cut, 'pair')} of ISPs without a route")
     return f"a topology of {', '.join(parts)}"
 
 
@@ -143,9 +144,5 @@ def _kinds(links: dict[str, int]) -> str:
 
 
 def _experiment_text(report: dict[str, Any]) -> str:
-    trials, leechers = _counted(report["trials"], "trial"), _counted(report["leechers"], "leecher")
+    trials, leechers = counted(report["trials"], "trial"), counted(report["leechers"], "leecher")
     return f"an experiment of {trials} with {leechers}"
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"

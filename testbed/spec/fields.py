@@ -35,6 +35,12 @@ _NAME = "[a-z][a-z0-9-]{0,23}"
 Name = _text(_NAME, "a name", "lower case letters, digits and dashes, at most 24, starting with a letter")
 """It becomes part of addresses, file names and PIDs."""
 
+
+def is_name(text: str) -> bool:
+    """Whether the text can be a `Name`."""
+    return re.fullmatch(_NAME, text) is not None
+
+
 PopId = _text(rf"{_NAME}\.{_NAME}", "a PoP of an ISP", "isp.pop, both of them names as in the file")
 """A PoP from outside its ISP."""
 

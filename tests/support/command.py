@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,14 @@ def testbed(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
+
+
+def made_again(text: str) -> str:
+    """What the command in the head of a generated topology file writes."""
+    command = re.search(r"^# Made by: testbed (.*)$", text, re.MULTILINE)
+    assert command is not None
+    line = f"{sys.executable} -m testbed {command[1]}"
+    return subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout
 
 
 testbed.__test__ = False  # type: ignore[attr-defined]  # so that pytest does not take it for a test

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
+from testbed.spec.loading import listed
 from testbed.topology.importers.common import (
     DEFAULT_CAPACITY_BPS,
     DEFAULT_DELAY_S,
+    MOST_LISTED,
     Choices,
     Imported,
     Source,
-    listed,
     rate_words,
     text_of,
     topology,
@@ -317,14 +318,14 @@ def _part_notes(relations: Relations, part: Part) -> list[str]:
     if part.cut_off:
         notes.append(
             f"left out {counted(len(part.cut_off), 'AS', 'ASes')} without a valley-free route to all others "
-            f"of this part: {listed(list(map(str, part.cut_off)))}"
+            f"of this part: {listed(list(map(str, part.cut_off)), MOST_LISTED)}"
         )
     if part.cyclic:
         pairs = [f"{provider}|{customer}" for customer, provider in part.cyclic]
-        notes.append(f"left out links that make an AS its own provider: {listed(pairs)}")
+        notes.append(f"left out links that make an AS its own provider: {listed(pairs, MOST_LISTED)}")
     siblings = [f"{a}|{b}" for a, b in part.peer_peer if frozenset((a, b)) in relations.siblings]
     if siblings:
-        notes.append(f"siblings taken as peers: {listed(siblings)}")
+        notes.append(f"siblings taken as peers: {listed(siblings, MOST_LISTED)}")
     if relations.disagreeing:
         pairs = list(dict.fromkeys(relations.disagreeing))
         notes.append(f"pairs with two different relationships, the first taken: {listed(pairs, 10)}")

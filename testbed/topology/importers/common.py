@@ -19,6 +19,8 @@ from testbed.spec.units import format_rate
 External = Literal["drop", "keep", "peers", "customers"]
 
 LONGEST_NAME = 24
+MOST_LISTED = 40
+"""Of what was guessed or dropped, so many are named in a note."""
 DEFAULT_ASN = 64512  # the first of those that RFC 6996 sets aside for private use
 DEFAULT_CAPACITY_BPS = 10 * 10**9
 DEFAULT_DELAY_S = 0.005
@@ -132,12 +134,6 @@ def stem_of(file_name: str) -> str:
     return re.sub(
         r"(\.(gz|bz2|graphml|xml|txt|native|intra|weights|latencies|as-rel2?))+$", "", file_name, flags=re.I
     )
-
-
-def listed(names: Sequence[str], most: int = 40) -> str:
-    """Names in a row, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def rate_words(rate_bps: int, scale: float) -> str:

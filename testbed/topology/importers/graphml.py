@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from testbed.spec.fields import Place
+from testbed.spec.loading import listed
 from testbed.topology.importers.common import (
     DEFAULT_ASN,
     DEFAULT_DELAY_S,
+    MOST_LISTED,
     Choices,
     Imported,
     Source,
-    listed,
     name_of,
     names_of,
     number_of,
@@ -167,7 +168,8 @@ def _external_isps(
     label = {pop.key: pop.title for pop in outside}
     if choices.external not in ("peers", "customers"):
         nodes = counted(len(outside), "external node")
-        return {}, [], [f"dropped {nodes} (--external keep keeps them): {listed([*label.values()])}"]
+        named = listed([*label.values()], MOST_LISTED)
+        return {}, [], [f"dropped {nodes} (--external keep keeps them): {named}"]
     borders = [link if link.a in label else replace(link, a=link.b, b=link.a) for link in links]
     borders = [link for link in borders if link.a in label and link.b in isp.names]
     at_border = {link.a for link in borders}
@@ -191,7 +193,7 @@ def _external_isps(
         }
         for link in borders
     ]
-    notes = [f"{counted(len(joined), 'external node')} became ISPs: {listed([*names.values()])}"]
+    notes = [f"{counted(len(joined), 'external node')} became ISPs: {listed([*names.values()], MOST_LISTED)}"]
     unplaced = sum("delay" in link for link in interdomain)
     if unplaced:
         what = f"the delay of {counted(unplaced, 'link')} between ISPs follows from no coordinates"
@@ -200,7 +202,7 @@ def _external_isps(
         notes.append("these ISPs peer with one network only, so they have no routes to each other")
     dropped = [name for key, name in label.items() if key not in names]
     if dropped:
-        notes.append(f"dropped external nodes without a link to a kept PoP: {listed(dropped)}")
+        notes.append(f"dropped external nodes without a link to a kept PoP: {listed(dropped, MOST_LISTED)}")
     return isps, interdomain, notes
 
 

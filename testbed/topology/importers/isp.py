@@ -16,12 +16,13 @@ from typing import Any
 import networkx as nx
 
 from testbed.spec.fields import Place
+from testbed.spec.loading import listed
 from testbed.topology.compile import great_circle_delay_s
 from testbed.topology.importers.common import (
     DEFAULT_CAPACITY_BPS,
     DEFAULT_DELAY_S,
+    MOST_LISTED,
     Choices,
-    listed,
     name_of,
     names_of,
     one_or_two,
@@ -143,7 +144,8 @@ def _without_loops(
     kept = [link for link in links if link.a != link.b]
     if not loops:
         return kept, ()
-    return kept, (f"dropped {counted(len(loops), 'link')} from a PoP to itself: {listed(loops)}",)
+    named = listed(loops, MOST_LISTED)
+    return kept, (f"dropped {counted(len(loops), 'link')} from a PoP to itself: {named}",)
 
 
 def _largest_part(
@@ -162,7 +164,7 @@ def _largest_part(
     rest = [pop.title for pop in pops if pop.key not in kept]
     note = (
         f"the network falls into {len(parts)} parts; kept the largest, of {counted(len(kept), 'PoP')}, "
-        f"and dropped {counted(len(rest), 'PoP')} that no link joins to it: {listed(rest)}"
+        f"and dropped {counted(len(rest), 'PoP')} that no link joins to it: {listed(rest, MOST_LISTED)}"
     )
     return inside, within, (note,)
 
@@ -176,7 +178,8 @@ def _named(pops: Sequence[FoundPop]) -> tuple[dict[Key, str], tuple[str, ...]]:
     ]
     if not changed:
         return names, ()
-    return names, (f"labels that are missing, repeated or too long were renamed: {listed(changed)}",)
+    renamed = listed(changed, MOST_LISTED)
+    return names, (f"labels that are missing, repeated or too long were renamed: {renamed}",)
 
 
 def _placed(pops: Sequence[FoundPop], links: Sequence[FoundLink]) -> tuple[dict[Key, Place], tuple[str, ...]]:
@@ -200,7 +203,7 @@ def _placed(pops: Sequence[FoundPop], links: Sequence[FoundLink]) -> tuple[dict[
         todo = [pop for pop in todo if pop.key not in places]
     note = (
         f"{counted(len(missing), 'PoP')} without coordinates placed amid the neighbours (a guess): "
-        + listed([pop.title for pop in missing])
+        + listed([pop.title for pop in missing], MOST_LISTED)
     )
     return places, (note,)
 

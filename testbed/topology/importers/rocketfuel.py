@@ -16,13 +16,13 @@ from shlex import quote
 from typing import Literal
 
 from testbed.errors import Problem, UserError
+from testbed.spec.loading import listed
 from testbed.topology.importers.common import (
     DEFAULT_ASN,
     LONGEST_NAME,
     Choices,
     Imported,
     Source,
-    listed,
     name_of,
     names_of,
     number_of,

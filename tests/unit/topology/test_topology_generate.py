@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 
 import networkx as nx
 import pytest
+from command import made_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -87,12 +87,7 @@ def test_the_head_holds_the_command_that_makes_the_file_again() -> None:
     words = ["--pops", "9", "--links", "11", "--capacity", "30\nMbit/s"]
     words += ["--description", "Nine:\n\tit's a test "]
     text = run("generate", "waxman", *words).stdout
-    command = re.search(r"^# Made by: testbed (.*)$", text, re.MULTILINE)
-    assert command is not None
-    again = subprocess.run(
-        f"{sys.executable} -m testbed {command[1]}", shell=True, capture_output=True, text=True, check=True
-    )
-    assert again.stdout == text
+    assert made_again(text) == text
 
 
 def test_one_of_a_thing_is_not_called_many() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import made_again
 from pydantic import ValidationError
 
 from testbed.spec.access_profiles import PROFILES
@@ -63,12 +62,7 @@ def test_every_pop_of_a_shipped_network_has_a_place_and_every_link_a_delay(path:
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_made_up_isp_comes_out_of_its_own_command_byte_for_byte(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
-    command = re.search(r"^# Made by: testbed (.*)$", text, re.MULTILINE)
-    assert command is not None
-    done = subprocess.run(
-        f"{sys.executable} -m testbed {command[1]}", shell=True, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == text
+    assert made_again(text) == text
 
 
 def test_the_field_trial_is_small_and_its_borders_are_scarce() -> None:
