@@ -34,8 +34,11 @@ LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 lint: install ## Check the style and types
 	$(call owned,$(LINT))
 
+# overload.py is an experiment of docs/fidelity.md, and the others are what benchmarks share.
+NO_BENCHMARKS := $(patsubst %,benchmarks/%.py,bench forked live overload stock_mininet)
+BENCHMARKS := $(filter-out $(NO_BENCHMARKS),$(wildcard benchmarks/*.py))
 bench: install ## Run the benchmarks against their peers (QUICK=1: a rough answer)
-	$(call owned,for script in $(filter-out benchmarks/bench.py,$(wildcard benchmarks/*.py)); \
+	$(call owned,for script in $(BENCHMARKS); \
 		do $(BIN)/python $$script $(if $(QUICK),--quick) || exit 1; done)
 
 clean: ## Remove what crashed runs left on this machine, and nothing else (needs root)

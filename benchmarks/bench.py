@@ -87,6 +87,16 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print figures that have no peer; all columns but the first are numbers."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="right" if table.columns else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
 def show(title: str, measures: Sequence[Measure], json_file: Path | None) -> None:
     """Print the table, and write `{measure: {"ours", "peer", "peer_name", "ratio", "unit"}}`."""
     table = Table("measure", "ours", "peer", "ratio", "peer is", title=title)

@@ -40,6 +40,7 @@ class Manifest(BaseModel):
     policy_index: int = 0
     repeat: int = 0
     seed: int = 0
+    scale: float = 1.0
     verdict: Literal["valid", "suspect"]
     reasons: tuple[str, ...] = ()
     active_ns: tuple[int, int]

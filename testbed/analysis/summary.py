@@ -51,13 +51,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class TrialVerdict:
-    """Whether one trial can be trusted."""
+    """Whether one trial can be trusted, and the factor on all rates that it ran with."""
 
     id: str
     policy: str
     repeat: int
     verdict: str
     reasons: tuple[str, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,17 @@ class Summary:
     def suspect(self) -> tuple[TrialVerdict, ...]:
         return tuple(trial for trial in self.trials if trial.verdict != "valid")
 
+    @property
+    def scale(self) -> float | None:
+        """The factor on all rates of every trial; None where trials differ in it."""
+        scales = {trial.scale for trial in self.trials}
+        return scales.pop() if len(scales) == 1 else None
+
     def to_json(self) -> dict[str, Any]:
         """The content of summary.json."""
         return {
             "experiment": self.experiment,
+            "scale": self.scale,
             "policies": {policy: self._policy_json(policy) for policy in self.policies},
             "differences": {policy: self._differences_json(policy) for policy in self.policies[1:]},
             "trials": [
@@ -100,6 +108,7 @@ class Summary:
                     "id": t.id,
                     "policy": t.policy,
                     "repeat": t.repeat,
+                    "scale": t.scale,
                     "verdict": t.verdict,
                     "reasons": list(t.reasons),
                 }
@@ -228,7 +237,9 @@ def summarize(manifests: Sequence[Manifest], metrics: pa.Table) -> Summary:
         },
         differences=differences,
         busiest_link=_busiest_links(metrics),
-        trials=tuple(TrialVerdict(m.trial, m.policy, m.repeat, m.verdict, m.reasons) for m in manifests),
+        trials=tuple(
+            TrialVerdict(m.trial, m.policy, m.repeat, m.verdict, m.reasons, m.scale) for m in manifests
+        ),
     )
 
 

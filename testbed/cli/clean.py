@@ -49,6 +49,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
 def clean(
     run: Annotated[str, typer.Option("--run", help="Only this run (its tag, see `testbed status`).")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Remove every namespace, switch, interface, process and file of runs that died, and nothing else.
 
@@ -65,11 +66,19 @@ def clean(
         pid = found[run].pid
         raise RunError(f"run {run} is alive (process {pid})", mend=f"stop it first: kill {pid}")
     dead = [info for info in found.values() if not info.alive and run in ("", info.tag)]
+    rows, failures = [], []
     for info in dead:
         try:
             done = remove_run(info.tag, info.folder)
         except OSError as error:
-            raise RunError(f"run {info.tag} could not be removed whole: {error}") from None
-        typer.echo(f"{done.tag}: removed {done.namespaces} namespaces, ended {done.processes} processes")
-    if not dead:
+            failures.append(f"run {info.tag} could not be removed whole: {error}")
+            continue
+        rows.append({"run": done.tag, "namespaces": done.namespaces, "processes": done.processes})
+        if not as_json:
+            typer.echo(f"{done.tag}: removed {done.namespaces} namespaces, ended {done.processes} processes")
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    elif not dead:
         typer.echo("nothing to clean")
+    if failures:
+        raise RunError("\n".join(failures))

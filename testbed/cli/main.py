@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 from testbed import __version__
-from testbed.cli import clean, doctor, generate, graph, import_, plan, report, schema, shell, validate
+from testbed.cli import (
+    calibrate,
+    clean,
+    compare,
+    doctor,
+    generate,
+    graph,
+    import_,
+    plan,
+    report,
+    schema,
+    shell,
+    validate,
+)
 from testbed.cli import run as run_verb
 from testbed.errors import RunError, UserError
 
@@ -44,9 +57,11 @@ app.command("schema")(schema.schema)
 app.command("graph")(graph.graph)
 app.add_typer(generate.app, name="generate")
 app.command("import")(import_.import_)
+app.command("calibrate")(calibrate.calibrate)
 app.command("plan")(plan.plan)
 app.command("run")(run_verb.run)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("shell")(shell.shell)
 app.command("status")(clean.status)
 app.command("clean")(clean.clean)

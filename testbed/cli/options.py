@@ -1,4 +1,4 @@
-"""Options that name a quantity with its unit, as verbs take them: text in, a number of base units out."""
+"""Options that several verbs have: those that name a quantity with its unit (text in, base units out)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TypeVar
 from testbed.errors import Problem, UserError
 
 ValueT = TypeVar("ValueT")
+
+SCALE_HELP = "A factor on all rates, so that a slower machine carries them: auto is the largest that fits."
 
 
 def quantity(text: str, parse: Callable[[str], ValueT], option: str) -> ValueT:

@@ -14,14 +14,31 @@ from typing import Literal
 
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.commands import Batch
-from testbed.emulation.links import Shaping, gso_segments, needs_offload, shaping, tc_lines
+from testbed.emulation.delay_line import LineHost
+from testbed.emulation.links import (
+    Shaping,
+    gso_segments,
+    needs_offload,
+    receive_lines,
+    shaping,
+    tc_lines,
+    wire_lines,
+)
 from testbed.emulation.ovs import Bridge, Port
 from testbed.topology.model import Host, Link, Network
 
 HOST_DEVICE = "eth0"
+"""What a host sends through, and has its address on."""
+
+UPLINK_DEVICE = "up0"
+"""With a delay line, whose TAP is `eth0`: the veth that leads to the switch, and knows no addresses."""
 
 PortNumbers = Mapping[str, Mapping[str, int]]
 """PoP id -> link id -> OpenFlow port number."""
+
+
+_Pairs = list[tuple[tuple[str, str], tuple[str, str]]]
+"""Pairs of (namespace, device)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,16 @@ class Device:
     name: str
     link: str
     source: str
+    shaping: Shaping
+
+
+@dataclass(frozen=True)
+class WireEnd:
+    """One end of a wire: netem on it delays what goes towards its end of the link; `other` is its far end."""
+
+    namespace: str
+    name: str
+    other: str
     shaping: Shaping
 
 
@@ -119,22 +146,72 @@ class Blueprint:
                 )
         return found
 
+    @cached_property
+    def wires(self) -> Mapping[tuple[str, str], WireEnd]:
+        """(link id, sending end) -> where netem delays that direction: the end of the wire that it leaves by.
+
+        A wire is two devices in the middle of a link that pass frames to each other, netem on each of them.
+        """
+        found = {}
+        for number, link in enumerate(self.network.links):
+            if not any(self.devices[link.id, end].shaping.delay_s for end in (link.a, link.b)):
+                continue
+            names = {link.a: f"{self.tag}w{number}a", link.b: f"{self.tag}w{number}b"}
+            for source, target in ((link.a, link.b), (link.b, link.a)):
+                found[link.id, source] = WireEnd(
+                    namespace=self.switch_namespaces[link.b],
+                    name=names[target],
+                    other=names[source],
+                    shaping=self.devices[link.id, source].shaping,
+                )
+        return found
+
+    @cached_property
+    def line_hosts(self) -> tuple[LineHost, ...]:
+        """Where a delay line takes and gives frames, in the order of the hosts; empty without a line."""
+        if not self.has_delay_line:
+            return ()
+        namespaces = (self.namespace(host.id) for host in self.network.hosts)
+        return tuple(LineHost(namespace, HOST_DEVICE, UPLINK_DEVICE) for namespace in namespaces)
+
+    @cached_property
+    def has_delay_line(self) -> bool:
+        """Whether a process delays frames: where the kernel can't, and some link is to have a delay."""
+        directions = (way for link in self.network.links for way in (link.forward, link.backward))
+        return self.engines.delay == "line" and any(way.delay_s for way in directions)
+
     def pair_batches(self) -> tuple[Batch, ...]:
         """All veth pairs, each made inside the namespace of one end: the machine's own never sees them."""
         lines: dict[str, list[str]] = defaultdict(list)
         for link in self.network.links:
-            far, near = self.devices[link.id, link.a], self.devices[link.id, link.b]
-            where = "" if far.namespace == near.namespace else f" netns {far.namespace}"
-            lines[near.namespace].append(f"link add dev {near.name} type veth peer name {far.name}{where}")
+            far, near = self._plug(link, link.a), self._plug(link, link.b)
+            for one, two in self._pairs(link, near, far):
+                where = "" if two[0] == one[0] else f" netns {two[0]}"
+                lines[one[0]].append(f"link add dev {one[1]} type veth peer name {two[1]}{where}")
         return _batches("ip", lines)
 
+    def _plug(self, link: Link, end: str) -> tuple[str, str]:
+        """(namespace, device) where a link's cable is plugged in."""
+        device = self.devices[link.id, end]
+        at_host = end in self.network.host_by_id
+        return device.namespace, UPLINK_DEVICE if at_host and self.has_delay_line else device.name
+
+    def _pairs(self, link: Link, near: tuple[str, str], far: tuple[str, str]) -> _Pairs:
+        if (link.id, link.a) not in self.wires:
+            return [(near, far)]
+        # The end that delays what `b` sends is the one next to `a`.
+        at_a, at_b = self.wires[link.id, link.b], self.wires[link.id, link.a]
+        return [((at_b.namespace, at_b.name), near), ((at_a.namespace, at_a.name), far)]
+
     def switch_batches(self) -> tuple[Batch, ...]:
-        """The switches' ends of all links, up."""
+        """The switches' ends of all links and the wires, up."""
         lines: dict[str, list[str]] = defaultdict(list)
         switches = set(self.switch_namespaces.values())
-        for device in self.devices.values():
-            if device.namespace in switches:
-                lines[device.namespace].append(f"link set dev {device.name} {self._up}")
+        places = [(device.namespace, device.name) for device in self.devices.values()]
+        places += [(end.namespace, end.name) for end in self.wires.values()]
+        for namespace, name in places:
+            if namespace in switches:
+                lines[namespace].append(f"link set dev {name} {self._up}")
         return _batches("ip", lines)
 
     def host_batches(self) -> tuple[Batch, ...]:
@@ -146,6 +223,10 @@ class Blueprint:
         lines: dict[str, list[str]] = defaultdict(list)
         for device in self.devices.values():
             lines[device.namespace].extend(tc_lines(device.name, device.shaping))
+        for host in self.line_hosts:
+            lines[host.namespace].extend(receive_lines(host.uplink, host.tap))
+        for end in self.wires.values():
+            lines[end.namespace].extend(wire_lines(end.name, end.other, end.shaping))
         return _batches("tc", lines)
 
     def bridges(self) -> Mapping[str, Bridge]:
@@ -175,11 +256,17 @@ class Blueprint:
         pop = self.network.pop_by_id[host.pop]
         uplink = self.network.link_by_id[host.link].direction(host.id)
         gateway, device = pop.gateway_ip, HOST_DEVICE
+        plug = (
+            (f"link set dev {UPLINK_DEVICE} address {host.mac}", f"link set dev {UPLINK_DEVICE} {self._up}")
+            if self.has_delay_line
+            else ()
+        )
         return Batch(
             "ip",
             self.namespace(host.id),
             (
                 "link set dev lo up",
+                *plug,
                 f"link set dev {device} address {host.mac} gso_max_segs {gso_segments(uplink.rate_bps)}",
                 f"link set dev {device} {self._up}",
                 f"addr add {host.ip}/32 dev {device}",

@@ -16,6 +16,9 @@ from testbed.emulation import probes
 from testbed.emulation.probes import Finding, State
 
 NETEM = "netem"
+LOSS = "random loss"
+REDIRECTION = "redirection"
+TAP = "TUN/TAP"
 OVS_KERNEL_DATAPATH = "OVS kernel datapath"
 
 Command = tuple[str, ...]
@@ -96,22 +99,31 @@ class Engines:
     """How a run forwards packets (OVS in the kernel or in userspace) and how it delays them."""
 
     datapath: Literal["system", "netdev"]
-    delay: Literal["netem", "none"]
+    delay: Literal["netem", "line", "none"]
 
 
 def choose_engines(capabilities: Capabilities) -> Engines:
     """The best engines among those that work; what was not tried counts as not working."""
     return Engines(
         datapath="system" if capabilities.works(OVS_KERNEL_DATAPATH) else "netdev",
-        delay="netem" if capabilities.works(NETEM) else "none",
+        delay=_delay_engine(capabilities),
     )
+
+
+def _delay_engine(capabilities: Capabilities) -> Literal["netem", "line", "none"]:
+    if not capabilities.works(REDIRECTION):
+        return "none"
+    if capabilities.works(NETEM):
+        return "netem"
+    return "line" if capabilities.works(TAP) else "none"
+
+
+_DECIDING = (NETEM, REDIRECTION, TAP, OVS_KERNEL_DATAPATH)
 
 
 def probe_engines() -> Engines:
     """Choose the engines of a run on this machine by trying only what the choice depends on (tens of ms)."""
-    return choose_engines(
-        probe(check for check in all_checks() if check.name in (NETEM, OVS_KERNEL_DATAPATH))
-    )
+    return choose_engines(probe(check for check in all_checks() if check.name in _DECIDING))
 
 
 def probe(checks: Iterable[Check]) -> Capabilities:
@@ -206,8 +218,20 @@ def _kernel_checks() -> tuple[Check, ...]:
         _module_check(
             NETEM,
             probes.netem,
-            "Delays packets in the kernel. Without it, delays are not emulated and the manifest says so.",
+            "Delays packets in the kernel, link by link. Without it, a process delays them (the delay line).",
             "sch_netem",
+        ),
+        _module_check(
+            REDIRECTION,
+            probes.redirection,
+            "Passes packets from device to device: either way of delaying them needs it.",
+            "act_mirred",
+        ),
+        _module_check(
+            LOSS,
+            probes.loss,
+            "Loses packets at random, where a link is to have a loss.",
+            "cls_bpf",
         ),
         _module_check(
             OVS_KERNEL_DATAPATH,
@@ -216,9 +240,9 @@ def _kernel_checks() -> tuple[Check, ...]:
             "openvswitch",
         ),
         _module_check(
-            "TUN/TAP",
+            TAP,
             probes.tun_tap,
-            "The userspace datapath's own ports are TAP devices.",
+            "The userspace datapath's own ports are TAP devices, and so is where a delay line takes packets.",
             "tun",
             required=True,
         ),

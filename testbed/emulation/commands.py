@@ -25,11 +25,13 @@ class Batch:
     lines: tuple[str, ...]
 
 
-def apply(batches: Sequence[Batch]) -> None:
-    """Apply batches that do not depend on each other. Raises RunError with the line that failed."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        for _ in pool.map(_apply_one, batches):
-            pass
+def apply(batches: Sequence[Batch]) -> list[str]:
+    """Apply batches that do not depend on each other; returns what each printed, `tc` in JSON where it can.
+
+    Raises RunError with the line that failed.
+    """
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(_apply_one, batches))
 
 
 def query_json(program: Literal["ip", "tc"], namespace: str, command: str) -> list[Any]:
@@ -50,13 +52,16 @@ def query_text(
     return done.stdout
 
 
-def _apply_one(batch: Batch) -> None:
-    arguments = [*WITH_PARENT, batch.program, *_inside(batch.namespace), "-batch", "-"]
+def _apply_one(batch: Batch) -> str:
+    # Who is killed while this runs leaves a process inside the namespace, where a cleaning finds it.
+    parent = () if batch.namespace else WITH_PARENT
+    arguments = [*parent, batch.program, *_inside(batch.namespace), "-j", "-batch", "-"]
     text = "".join(f"{line}\n" for line in batch.lines)
     done = subprocess.run(arguments, input=text, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         line = _failed_line(done.stderr, batch.lines)
         raise RunError(f"{batch.program} {line} in {batch.namespace or 'the machine'}: {done.stderr.strip()}")
+    return done.stdout
 
 
 # Should the run's own process be killed, its commands go too: nobody would find what they still make.

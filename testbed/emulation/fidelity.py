@@ -1,7 +1,7 @@
 """What the machine had to do while a trial ran, sampled each second, and whether that can be trusted.
 
-`Probe` reads the kernel's own counters and how late a sleeping thread wakes; `judge` is pure: samples in,
-reasons for doubt out.
+`Probe` reads the kernel's own counters, those of a delay line, and how late a sleeping thread wakes; `judge`
+is pure: samples in, reasons for doubt out. docs/fidelity.md says where the limits come from.
 """
 
 from __future__ import annotations
@@ -10,27 +10,57 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from testbed.emulation.cpu import cpu_s
+from testbed.emulation.delay_line import DelayLine, LineCounters
+from testbed.emulation.measurement import Echo, Echoes
 
 _SLEEP_S = 0.01
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PRESSURE = Path("/proc/pressure/cpu")
 
-BUSY_LIMIT = 0.95
+BUSY_LIMIT = 0.98
 """Above this share of all cores, processes wait for a core, and delays are the machine's own."""
 
-LATE_LIMIT_S = 0.05
-"""A wake-up later than this delays a packet by more than any link of a usual topology does."""
+STEAL_LIMIT = 0.05
+"""A hypervisor that takes more than this from all cores stops every process for milliseconds at a time."""
 
-_SHARE_OF_SECONDS = 0.1
+PRESSURE_LIMIT = 0.9
+"""Share of a second in which some process waited for a core. Bursts of many clients alone make some."""
+
+LATE_LIMIT_S = 0.02
+"""A process that wakes later than this is late by as much as a long link delays; idle: below 0.01."""
+
+DATAPATH_LATE_LIMIT_S = 0.002
+"""A switch's answer that is later than this, in the median of a second, is later than a link may be off.
+
+How much of a core a switch uses tells nothing: a userspace one asks its ports without end.
+"""
+
+LINE_LIMIT = 0.95
+"""A delay line that uses more than this of one core has no time left for more frames."""
+
+LINE_LATE_LIMIT_S = 0.002
+"""One frame in a hundred leaves the delay line later than this: more than a link's delay may be off."""
+
+SHARE_OF_SECONDS = 0.1
+"""One bad second is noise; more than this share of all seconds is not."""
+
+_LINE_SHARE = 0.99
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One second of the machine. Shares are of all cores; `datapath_cpu` is the busiest switch's, of one."""
+    """One second of the machine. What this machine does not have is None.
+
+    `cpu_busy` and `cpu_steal` are shares of all cores, `datapath_cpu` that of the busiest thread of a switch
+    and `line_cpu` that of the delay line, of one core. `cpu_pressure` is the share of the time in which some
+    process waited for a core. `datapath_late_s` is the median of what switches took too long to answer,
+    `line_late_s` what one frame in a hundred left the delay line late by.
+    """
 
     t_ns: int
     cpu_busy: float
@@ -39,16 +69,40 @@ class Sample:
     wakeup_late_s: float
     softnet_drops: int
     memory_available: int
+    cpu_pressure: float | None = None
+    datapath_late_s: float | None = None
+    line_cpu: float | None = None
+    line_late_s: float | None = None
+    line_lost: int | None = None
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Counters:
+    """What only grows, at one moment. Times of processors are in ticks, but for `line_s`."""
+
+    t_ns: int
+    busy: int
+    total: int
+    steal: int
+    pressure_us: int | None
+    softnet: int
+    thread_ticks: Mapping[int, int]
+    line_s: float
+    line: LineCounters | None
+
+
 class Probe:
     """Samples the machine; `sample` once a second from the trial's loop."""
 
-    def __init__(self, switch_pids: Sequence[int]) -> None:
+    def __init__(
+        self, switch_pids: Sequence[int], delay_line: DelayLine | None = None, echoes: Sequence[Echo] = ()
+    ) -> None:
         self._switch_pids = switch_pids
+        self._delay_line = delay_line
+        self._echoes = Echoes(echoes)
         self._late_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sleep_and_wake, name="wake-up probe", daemon=True)
@@ -59,23 +113,13 @@ class Probe:
         """What happened since the last sample."""
         now, before = self._counters(), self._before
         self._before = now
-        seconds = (now["t_ns"] - before["t_ns"]) / 1e9
-        total = max(1, now["total"] - before["total"])
         late, self._late_s = self._late_s, 0.0
-        busiest = max(now[pid] - before[pid] for pid in self._switch_pids)
-        return Sample(
-            t_ns=now["t_ns"],
-            cpu_busy=(now["busy"] - before["busy"]) / total,
-            cpu_steal=(now["steal"] - before["steal"]) / total,
-            datapath_cpu=busiest / _TICKS_PER_S / max(seconds, 1e-3),
-            wakeup_late_s=late,
-            softnet_drops=now["softnet"] - before["softnet"],
-            memory_available=available_memory_bytes(),
-        )
+        return replace(_sample(before, now, late), datapath_late_s=self._echoes.late_s())
 
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
+        self._echoes.close()
 
     def _sleep_and_wake(self) -> None:
         while not self._stop.is_set():
@@ -83,41 +127,97 @@ class Probe:
             time.sleep(_SLEEP_S)
             self._late_s = max(self._late_s, time.monotonic() - due)
 
-    def _counters(self) -> Mapping[str | int, int]:
+    def _counters(self) -> _Counters:
         user, nice, system, idle, iowait, irq, softirq, steal, *_ = (
             int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
         )
         busy = user + nice + system + irq + softirq + steal
-        return {
-            "t_ns": time.monotonic_ns(),
-            "busy": busy,
-            "total": busy + idle + iowait,
-            "steal": steal,
-            "softnet": _softnet_drops(),
-            **{pid: _process_ticks(pid) for pid in self._switch_pids},
-        }
+        line = self._delay_line
+        return _Counters(
+            t_ns=time.monotonic_ns(),
+            busy=busy,
+            total=busy + idle + iowait,
+            steal=steal,
+            pressure_us=_pressure_us(),
+            softnet=_softnet_drops(),
+            thread_ticks={tid: ticks for pid in self._switch_pids for tid, ticks in _thread_ticks(pid)},
+            line_s=cpu_s([line.pid]) if line else 0.0,
+            line=line.counters() if line else None,
+        )
+
+
+def _sample(before: _Counters, now: _Counters, wakeup_late_s: float) -> Sample:
+    seconds = max((now.t_ns - before.t_ns) / 1e9, 1e-3)
+    total = max(1, now.total - before.total)
+    busiest = max(
+        (ticks - before.thread_ticks.get(tid, 0) for tid, ticks in now.thread_ticks.items()), default=0
+    )
+    pressure = None
+    if now.pressure_us is not None and before.pressure_us is not None:
+        pressure = (now.pressure_us - before.pressure_us) / 1e6 / seconds
+    sample = Sample(
+        t_ns=now.t_ns,
+        cpu_busy=(now.busy - before.busy) / total,
+        cpu_steal=(now.steal - before.steal) / total,
+        datapath_cpu=busiest / _TICKS_PER_S / seconds,
+        wakeup_late_s=wakeup_late_s,
+        softnet_drops=now.softnet - before.softnet,
+        memory_available=available_memory_bytes(),
+        cpu_pressure=pressure,
+    )
+    if now.line is None or before.line is None:
+        return sample
+    return replace(
+        sample,
+        line_cpu=(now.line_s - before.line_s) / seconds,
+        line_late_s=now.line.late_s(_LINE_SHARE, before.line),
+        line_lost=now.line.lost - before.line.lost,
+    )
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A column of the samples that may be above `most` in a tenth of the seconds, and the words if not."""
+
+    column: str
+    most: float
+    words: str
+
+
+_LIMITS = (
+    _Limit("cpu_busy", BUSY_LIMIT, "all cores were over {most:.0%} busy"),
+    _Limit("cpu_steal", STEAL_LIMIT, "the hypervisor took over {most:.0%} of all cores"),
+    _Limit("cpu_pressure", PRESSURE_LIMIT, "some process waited for a core over {most:.0%} of the time"),
+    _Limit("wakeup_late_s", LATE_LIMIT_S, "a sleeping probe woke over {most:.3f} s late"),
+    _Limit("datapath_late_s", DATAPATH_LATE_LIMIT_S, "a switch answered over {most:.3f} s late"),
+    _Limit("line_cpu", LINE_LIMIT, "the delay line used over {most:.0%} of its core"),
+    _Limit(
+        "line_late_s", LINE_LATE_LIMIT_S, "one frame in a hundred left the delay line over {most:.3f} s late"
+    ),
+)
 
 
 def judge(samples: Sequence[Sample]) -> list[str]:
     """Why a trial with these samples can't be trusted; empty where nothing speaks against it.
 
-    One bad second is noise; a tenth of all seconds is not.
+    Each reason says the limit, in how many of the seconds it was passed, and the most that was seen.
     """
     if not samples:
         return ["no sample of the machine was taken"]
     reasons = []
-    busy = np.array([sample.cpu_busy for sample in samples])
-    late = np.array([sample.wakeup_late_s for sample in samples])
-    for values, limit, words in (
-        (busy, BUSY_LIMIT, "all cores were over {limit:.0%} busy in {share:.0%} of the seconds"),
-        (late, LATE_LIMIT_S, "a sleeping probe woke over {limit:.3f} s late in {share:.0%} of the seconds"),
-    ):
-        share = float((values > limit).mean())
-        if share > _SHARE_OF_SECONDS:
-            reasons.append(words.format(limit=limit, share=share))
+    for limit in _LIMITS:
+        values = [value for sample in samples if (value := getattr(sample, limit.column)) is not None]
+        over = sum(value > limit.most for value in values)
+        if over > SHARE_OF_SECONDS * len(values):
+            most = f"{max(values):.3f} s" if limit.column.endswith("_s") else f"{max(values):.0%}"
+            words = limit.words.format(most=limit.most)
+            reasons.append(f"{words} in {over} of {len(values)} seconds, at most {most}")
     drops = sum(sample.softnet_drops for sample in samples)
     if drops:
         reasons.append(f"the kernel dropped {drops} packets before any link did (softnet backlog)")
+    lost = sum(sample.line_lost or 0 for sample in samples)
+    if lost:
+        reasons.append(f"the delay line lost {lost} frames that no link dropped")
     return reasons
 
 
@@ -129,12 +229,25 @@ def available_memory_bytes() -> int:
     return 0
 
 
-def _process_ticks(pid: int) -> int:
+def _thread_ticks(pid: int) -> list[tuple[int, int]]:
+    """(thread, processor time that it had) of a process; empty where it has ended."""
+    found = []
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            found.append((int(task.name), int(fields[11]) + int(fields[12])))
     except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
+        return []
+    return found
+
+
+def _pressure_us() -> int | None:
+    """How long some process has waited for a core; None on a kernel without pressure stall information."""
+    try:
+        some = _PRESSURE.read_text().splitlines()[0]
+    except OSError:  # also where it was built in and is off
+        return None
+    return int(some.rpartition("total=")[2])
 
 
 def _softnet_drops() -> int:

@@ -2,8 +2,8 @@
 
 A run keeps `/run/testbed/<tag>/`: its journal, sockets and the database of its Open vSwitch. All that it
 makes carries the tag: namespaces are named `<tag>.<host>`, interfaces `<tag>...`, processes have
-`TESTBED_RUN=<tag>` in their environment. `clean` removes exactly that, whoever died before. The folder is on
-a tmpfs, so a reboot leaves nothing to clean.
+`TESTBED_RUN=<tag>` in their environment. `clean` removes exactly that, whoever died before. /run is a tmpfs,
+so that a reboot leaves nothing; in a container where it is on a disk, what a reboot leaves is a dead run's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +27,11 @@ RUNS = Path("/run/testbed")
 NAMESPACES = Path("/run/netns")
 RUN_VARIABLE = "TESTBED_RUN"
 _MEMORY = Path("/dev/shm")
-_KILL_AFTER_S = 1.0
+_KILL_AFTER_S = 0.5
+# The kernel closes what a killed process had open one by one: some seconds for a switch of hundreds of ports.
+_GONE_AFTER_S = 30.0
+_FOLDERS_GONE_AFTER_S = 2.0
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,9 @@ class Journal:
                     "user": os.environ.get("SUDO_USER") or getpass.getuser(),
                 }
             )
+        # Inherited by all that this process calls, be it for a moment: its own environment as others see it,
+        # that of its start, stays.
+        os.environ[RUN_VARIABLE] = tag
         return journal
 
     def namespace(self, name: str) -> None:
@@ -101,9 +108,12 @@ class Journal:
 
     def close(self) -> Cleaned:
         """End the run: whatever is still there of it is removed, the folder last."""
-        cleaned = remove_run(self.tag, self.folder)
-        self._file.close()
-        return cleaned
+        if os.environ.get(RUN_VARIABLE) == self.tag:
+            del os.environ[RUN_VARIABLE]
+        try:
+            return remove_run(self.tag, self.folder)
+        finally:
+            self._file.close()
 
     def _write(self, entry: dict[str, object]) -> None:
         self._file.write(json.dumps(entry) + "\n")
@@ -171,9 +181,7 @@ def remove_run(tag: str, folder: Path) -> Cleaned:
     left = [name for name in present if (NAMESPACES / name).exists()]
     if left:
         raise OSError(f"namespaces that could not be deleted: {', '.join(left)}")
-    for place in (_MEMORY, folder):
-        shutil.rmtree(place / f"testbed-{tag}", ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_folders([_MEMORY / f"testbed-{tag}", folder])
     return Cleaned(tag, killed, len(present))
 
 
@@ -201,20 +209,43 @@ def processes_of(tag: str) -> list[int]:
 
 
 def _end_processes(tag: str) -> int:
-    """End all processes of a run: asked first, then killed. Returns how many there were."""
-    first = processes_of(tag)
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """End all processes of a run: asked first, then killed. Returns how many there were.
+
+    Raises OSError where one does not even end then.
+    """
+    waiting = found = processes_of(tag)
+    _signal_all(waiting, signal.SIGTERM)
+    start = time.monotonic()
+    while waiting:
+        time.sleep(_LOOK_S)
         waiting = processes_of(tag)
-        for pid in waiting:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + _KILL_AFTER_S
-        while waiting and time.monotonic() < deadline:
-            time.sleep(0.02)
-            waiting = processes_of(tag)
-    return len(first)
+        if time.monotonic() - start > _KILL_AFTER_S:
+            # At each look, as a process that is being killed may just have started another.
+            _signal_all(waiting, signal.SIGKILL)
+        if waiting and time.monotonic() - start > _GONE_AFTER_S:
+            raise OSError(f"processes that could not be ended: {', '.join(map(str, waiting))}")
+    return len(found)
+
+
+def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _remove_folders(folders: Sequence[Path]) -> None:
+    """Remove folders whole. Raises OSError where something stays, for example without root.
+
+    A program that the run had called for a moment may still write its file there: hence more than once.
+    """
+    deadline = time.monotonic() + _FOLDERS_GONE_AFTER_S
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        while folder.exists():
+            if time.monotonic() > deadline:
+                raise OSError(f"{folder} could not be removed")
+            time.sleep(_LOOK_S)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _state(process: Path) -> str:

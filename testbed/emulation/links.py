@@ -1,70 +1,165 @@
-"""A link direction as `tc` commands: its rate by HTB, its delay by netem where the kernel has it. Pure.
+"""A link direction as `tc` commands: rate by HTB, queue, loss, delay by netem where the kernel has it. Pure.
 
-What goes in is a `Direction`; what comes out is lines for `tc -batch`, and the check that compares what the
-kernel says afterwards with what was asked for. Rates count whole Ethernet frames, as HTB and switches do.
+What goes in is a `Direction`; what comes out is lines for `tc -batch`, the lines that change it in place, and
+the check that compares what the kernel says afterwards with what was asked for. Rates count whole Ethernet
+frames, as HTB and switches do.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.spec.units import FRAME_BYTES, LONGEST_QUEUE
 from testbed.topology.model import Direction, Network
 
-FRAME_BYTES = 1514
-"""A full Ethernet frame without its checksum: 1500 bytes of IP and 14 of header."""
-
 QUEUE_S = 0.1
-"""How long a full queue takes to drain: one bandwidth-delay product at a round trip of 100 ms."""
+"""How long a full queue of the default length takes to drain: one bandwidth-delay product at 100 ms."""
 
 LEAST_QUEUE_FRAMES = 10
+_SHORTEST_FRAME_BYTES = 60
 _BURST_S = 0.002
 _SLOWEST_GSO_BPS = 100_000_000
-_RATE = re.compile(r"class htb \S+ root .*? rate ([0-9.]+)([KMG]?)bit")
+_RATE = re.compile(r"class htb 1:1 root .*? rate ([0-9.]+)([KMG]?)bit")
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclass(frozen=True)
 class Shaping:
-    """What the qdiscs of one link direction are set to."""
+    """What the qdiscs of one link direction are set to. The queue is in bytes, or else in packets."""
 
     rate_bps: int
     delay_s: float
-    queue_frames: int
+    loss: float
+    queue_bytes: int | None
+    queue_packets: int | None
     burst_bytes: int
+
+    @property
+    def in_transit(self) -> int:
+        """How many frames can be on the wire at once: the bandwidth-delay product in shortest frames."""
+        return 1000 + round(self.delay_s * self.rate_bps / 8 / _SHORTEST_FRAME_BYTES)
+
+    @property
+    def loss_threshold(self) -> int:
+        """Of a random number of 32 bits: a packet with a lower one is lost."""
+        return min(2**32 - 1, round(self.loss * 2**32))
 
 
 def shaping(direction: Direction, emulate_delay: bool) -> Shaping:
     """The settings for a direction. The burst is 2 ms of the rate and at least two frames."""
-    delay_s = direction.delay_s if emulate_delay else 0.0
-    frames_per_s = direction.rate_bps / 8 / FRAME_BYTES
+    queue_bytes = direction.queue_bytes
+    if queue_bytes is None and direction.queue_packets is None:
+        usual = max(LEAST_QUEUE_FRAMES * FRAME_BYTES, round(QUEUE_S * direction.rate_bps / 8))
+        queue_bytes = min(usual, LONGEST_QUEUE)
     return Shaping(
         rate_bps=direction.rate_bps,
-        delay_s=delay_s,
-        queue_frames=max(LEAST_QUEUE_FRAMES, round(QUEUE_S * frames_per_s)),
+        delay_s=direction.delay_s if emulate_delay else 0.0,
+        loss=direction.loss,
+        queue_bytes=queue_bytes,
+        queue_packets=direction.queue_packets,
         burst_bytes=max(2 * FRAME_BYTES, round(direction.rate_bps * _BURST_S / 8)),
     )
 
 
 def tc_lines(device: str, wanted: Shaping) -> tuple[str, ...]:
-    """Lines for `tc -batch` that shape what leaves `device`."""
-    rate = f"{wanted.rate_bps}bit"
-    return (
+    """Lines for `tc -batch` that give what leaves `device` its rate, queue and loss."""
+    lines = (
         f"qdisc add dev {device} root handle 1: htb default 1",
-        f"class add dev {device} parent 1: classid 1:1 htb rate {rate} ceil {rate}"
-        f" burst {wanted.burst_bytes} cburst {wanted.burst_bytes} quantum {FRAME_BYTES}",
-        f"qdisc add dev {device} parent 1:1 handle 10: {_leaf(wanted)}",
+        f"class add dev {device} {_rate_class(wanted)}",
+        f"qdisc add dev {device} {_queue(wanted)}",
+    )
+    return lines + _first_loss(device, wanted) if wanted.loss else lines
+
+
+def wire_lines(device: str, other: str, wanted: Shaping) -> tuple[str, ...]:
+    """Lines that make `device` the end of a wire: what enters leaves by `other`, what leaves is delayed.
+
+    netem has this device to itself: where it shares one with HTB, each disturbs the other's timing.
+    """
+    return (
+        f"qdisc add dev {device} root handle 1: {_netem(wanted)}",
+        *_passing_on(device, f"egress redirect dev {other}"),
     )
 
 
-def _leaf(wanted: Shaping) -> str:
-    if wanted.delay_s == 0:
-        return f"pfifo limit {wanted.queue_frames}"
-    # netem holds both the queue and what is on the wire; its default of 1000 packets would drop silently.
-    on_the_wire = round(wanted.delay_s * wanted.rate_bps / 8 / FRAME_BYTES) + 1
-    return f"netem delay {wanted.delay_s * 1e6:.0f}us limit {wanted.queue_frames + on_the_wire}"
+def receive_lines(device: str, other: str) -> tuple[str, ...]:
+    """Lines that make what enters by `device` enter by `other`, as if it had never been elsewhere.
+
+    Programs that bind to the device of their address then hear the answers to what they send through it.
+    """
+    return _passing_on(device, f"ingress redirect dev {other}")
+
+
+def change_lines(device: str, before: Shaping, wanted: Shaping) -> tuple[str, ...]:
+    """Lines that change rate, queue and loss of a device in place: what waits in its queue stays.
+
+    Raises ValueError where a queue changes between bytes and packets, which no qdisc can.
+    """
+    if (before.queue_packets is None) != (wanted.queue_packets is None):
+        raise ValueError(f"the queue of {device} can't change between bytes and packets under traffic")
+    lines: tuple[str, ...] = ()
+    if (before.rate_bps, before.burst_bytes) != (wanted.rate_bps, wanted.burst_bytes):
+        lines += (f"class change dev {device} {_rate_class(wanted)}",)
+    if (before.queue_bytes, before.queue_packets) != (wanted.queue_bytes, wanted.queue_packets):
+        lines += (f"qdisc change dev {device} {_queue(wanted)}",)
+    if before.loss != wanted.loss:
+        changed = (f"filter change dev {device} {_loss_filter(wanted)}",)
+        lines += changed if before.loss else _first_loss(device, wanted)
+    return lines
+
+
+def wire_change_lines(device: str, wanted: Shaping) -> tuple[str, ...]:
+    """Lines that change the delay at the end of a wire; what is on its way already keeps the old one."""
+    return (f"qdisc change dev {device} root handle 1: {_netem(wanted)}",)
+
+
+def _passing_on(device: str, where: str) -> tuple[str, ...]:
+    return (
+        f"qdisc add dev {device} handle ffff: ingress",
+        f"filter add dev {device} parent ffff: protocol all u32 match u32 0 0 action mirred {where}",
+    )
+
+
+def _rate_class(wanted: Shaping) -> str:
+    rate = f"{wanted.rate_bps}bit"
+    return (
+        f"parent 1: classid 1:1 htb rate {rate} ceil {rate}"
+        f" burst {wanted.burst_bytes} cburst {wanted.burst_bytes} quantum {FRAME_BYTES}"
+    )
+
+
+def _queue(wanted: Shaping) -> str:
+    if wanted.queue_packets is not None:
+        return f"parent 1:1 handle 10: pfifo limit {wanted.queue_packets}"
+    return f"parent 1:1 handle 10: bfifo limit {wanted.queue_bytes}"
+
+
+def _first_loss(device: str, wanted: Shaping) -> tuple[str, ...]:
+    """A class that swallows what it gets, and the filter that picks packets for it.
+
+    Unlike netem's this loss is there on every kernel; and who sends is not told, as with a real wire.
+    """
+    return (
+        f"class add dev {device} parent 1: classid 1:2 htb rate {wanted.rate_bps}bit quantum {FRAME_BYTES}",
+        f"qdisc add dev {device} parent 1:2 handle 20: blackhole",
+        f"filter add dev {device} {_loss_filter(wanted)}",
+    )
+
+
+def _loss_filter(wanted: Shaping) -> str:
+    # Classic BPF: load a random number; from the threshold on match nothing, below it match class 1:2.
+    program = f"4,32 0 0 4294963256,53 1 0 {wanted.loss_threshold},6 0 0 65538,6 0 0 0"
+    return f"parent 1: protocol all prio 1 handle 1 bpf bytecode '{program}'"
+
+
+def _netem(wanted: Shaping) -> str:
+    # netem's default limit of 1000 packets would drop silently.
+    return f"netem delay {wanted.delay_s * 1e6:.0f}us limit {wanted.in_transit}"
 
 
 def needs_offload(network: Network) -> bool:
@@ -79,7 +174,7 @@ def needs_offload(network: Network) -> bool:
 
 
 def gso_segments(rate_bps: int) -> int:
-    """How many TCP segments a host may hand down as one: 1 below 100 Mbit/s, so that queues count frames.
+    """How many TCP segments a host may hand down as one: 1 below 100 Mbit/s, so that each frame is shaped.
 
     Beyond, about a millisecond's worth, because splitting costs processor time there.
     """
@@ -88,9 +183,62 @@ def gso_segments(rate_bps: int) -> int:
     return max(1, min(40, round(rate_bps * 0.001 / 8 / FRAME_BYTES)))
 
 
-def rates_in(classes: str) -> list[int]:
-    """The rates (bit/s) in what `tc class show` prints, in its order; tc has no JSON for classes."""
-    return [round(float(number) * _SUFFIXES[suffix]) for number, suffix in _RATE.findall(classes)]
+@dataclass(frozen=True)
+class ReadBack:
+    """What the kernel has set in a namespace. `rates_bps` and `losses` are in the order of the questions."""
+
+    rates_bps: tuple[int, ...]
+    losses: tuple[float, ...]
+    qdiscs: Mapping[str, Sequence[Mapping[str, Any]]]
+    """Device -> its qdiscs, as `tc -j` shows them."""
+
+
+def questions(shaped: Mapping[str, Shaping]) -> tuple[str, ...]:
+    """Lines for `tc -j -batch` whose answers `read_back` reads, for devices and what is wanted of them."""
+    return (
+        *(f"class show dev {device}" for device in shaped),
+        *(f"filter show dev {device}" for device, wanted in shaped.items() if wanted.loss),
+        "qdisc show",
+    )
+
+
+def read_back(answers: str) -> ReadBack:
+    """What `tc -j -batch` printed for `questions`: a line of JSON each; classes are text before tc 6.2."""
+    rates: list[int] = []
+    losses: list[float] = []
+    qdiscs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in answers.splitlines():
+        if not line.startswith("["):
+            rates += [round(float(number) * _SUFFIXES[suffix]) for number, suffix in _RATE.findall(line)]
+            continue
+        for item in json.loads(line):
+            if item.get("class") == "htb" and item.get("handle") == "1:1":
+                rates.append(8 * int(item["rate"]))
+            elif item.get("kind") == "bpf" and "options" in item:
+                losses.append(item["options"]["bytecode"]["insns"][1]["k"] / 2**32)
+            elif "dev" in item:
+                qdiscs[item["dev"]].append(item)
+    return ReadBack(tuple(rates), tuple(losses), qdiscs)
+
+
+def all_mismatches(
+    shaped: Mapping[str, Shaping], wires: Mapping[str, Shaping], found: ReadBack
+) -> tuple[str, ...]:
+    """What in a namespace is not as wanted, in words: `shaped` devices and ends of `wires`, by name."""
+    if len(found.rates_bps) != len(shaped):
+        return (f"{len(found.rates_bps)} shaped devices, wanted {len(shaped)}",)
+    lossy = [(device, wanted) for device, wanted in shaped.items() if wanted.loss]
+    if len(found.losses) != len(lossy):
+        return (f"{len(found.losses)} devices with loss, wanted {len(lossy)}",)
+    wrong = []
+    for (device, wanted), rate_bps in zip(shaped.items(), found.rates_bps, strict=True):
+        wrong += mismatches(device, wanted, rate_bps, found.qdiscs.get(device, ()))
+    for (device, wanted), loss in zip(lossy, found.losses, strict=True):
+        if loss != wanted.loss_threshold / 2**32:
+            wrong.append(f"{device}: loss is {loss}, wanted {wanted.loss}")
+    for device, wanted in wires.items():
+        wrong += wire_mismatches(device, wanted, found.qdiscs.get(device, ()))
+    return tuple(wrong)
 
 
 def mismatches(device: str, wanted: Shaping, rate_bps: int, qdiscs: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -105,12 +253,24 @@ def mismatches(device: str, wanted: Shaping, rate_bps: int, qdiscs: Iterable[Map
     leaves = [item for item in qdiscs if item.get("handle") == "10:"]
     if len(leaves) != 1:
         return [*found, f"{device}: {len(leaves)} leaf qdiscs, wanted 1"]
-    options = leaves[0].get("options", {})
-    if wanted.delay_s:
-        delay = options.get("delay", {}).get("delay", 0.0)
-        # The kernel reports ticks of 64 ns, and tc cuts them to whole microseconds.
-        if abs(delay - wanted.delay_s) > 2e-6:
-            found.append(f"{device}: delay is {delay} s, wanted {wanted.delay_s}")
-    elif options.get("limit") != wanted.queue_frames:
-        found.append(f"{device}: queue is {options.get('limit')} frames, wanted {wanted.queue_frames}")
+    kind, limit = ("pfifo", wanted.queue_packets) if wanted.queue_packets else ("bfifo", wanted.queue_bytes)
+    is_limit = leaves[0].get("options", {}).get("limit")
+    if (leaves[0].get("kind"), is_limit) != (kind, limit):
+        found.append(f"{device}: queue is {leaves[0].get('kind')} {is_limit}, wanted {kind} {limit}")
+    return found
+
+
+def wire_mismatches(device: str, wanted: Shaping, qdiscs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The same for the end of a wire: its delay, and how many packets it holds."""
+    roots = [item for item in qdiscs if item.get("kind") == "netem"]
+    if len(roots) != 1:
+        return [f"{device}: {len(roots)} netem qdiscs, wanted 1"]
+    options = roots[0].get("options", {})
+    delay = options.get("delay", {}).get("delay", 0.0)
+    found = []
+    # The kernel reports ticks of 64 ns, and tc cuts them to whole microseconds.
+    if abs(delay - wanted.delay_s) > 2e-6:
+        found.append(f"{device}: delay is {delay} s, wanted {wanted.delay_s}")
+    if options.get("limit") != wanted.in_transit:
+        found.append(f"{device}: it holds {options.get('limit')} packets, wanted {wanted.in_transit}")
     return found

@@ -8,29 +8,43 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mininet.net import Mininet
 
-from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, Device, PortNumbers, SwitchGroup
+from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, PortNumbers, SwitchGroup
 from testbed.emulation.capabilities import Engines
-from testbed.emulation.commands import WITH_PARENT, apply, query_json, query_text
+from testbed.emulation.checksums import compute_checksums
+from testbed.emulation.commands import WITH_PARENT, Batch, apply, query_json
+from testbed.emulation.delay_line import DelayLine
+from testbed.emulation.delay_table import DelayTable, Forwarding, delay_table, fitted_forwarding, one_way
 from testbed.emulation.journal import NAMESPACES, Journal
-from testbed.emulation.links import mismatches, rates_in
+from testbed.emulation.links import (
+    Shaping,
+    all_mismatches,
+    change_lines,
+    questions,
+    read_back,
+    shaping,
+    wire_change_lines,
+)
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
 from testbed.emulation.ovs import OpenVSwitch
 from testbed.emulation.processes import Supervisor
 from testbed.emulation.sockets import enlarge_packet_buffers
 from testbed.errors import RunError
-from testbed.topology.model import Network
+from testbed.topology.model import Direction, Network
+from testbed.topology.routing import Routes, compute_routes
 
 _PING_S = 3
+_ALLOWANCE_PINGS = 15
 # A kernel without IPv6 (boot option ipv6.disable=1) refuses every setting of it.
 _IPV6 = Path("/proc/net/if_inet6")
 _SWITCH_SEND_BYTES = 256 * 2**20
@@ -60,8 +74,10 @@ class EmulatedNetwork(Mininet):
         engines: Engines,
         journal: Journal,
         *,
+        routes: Routes | None = None,
         congestion_control: str = "cubic",
     ) -> None:
+        """Without `routes`, a delay line delays by those that `compute_routes` gives."""
         super().__init__(
             build=False, host=LabHost, switch=LabSwitch, link=LabLink, intf=LabIntf, controller=None
         )
@@ -75,8 +91,15 @@ class EmulatedNetwork(Mininet):
             ipv6=_IPV6.exists(),
         )
         self.switch_pids: list[int] = []
+        self.delay_line: DelayLine | None = None
         self.openflow_socket = journal.folder / "openflow.sock"
         self._journal = journal
+        self._forwarding = Forwarding()
+        self._routes = routes or compute_routes(network)
+        # What is set now, and the links as they are now: `change_link` changes them.
+        self._devices = dict(self.blueprint.devices)
+        self._wires = dict(self.blueprint.wires)
+        self._links = {link.id: link for link in network.links}
         self._add_nodes(network)
 
     def build(self, supervisor: Supervisor | None = None, logs: Path | None = None) -> None:
@@ -89,16 +112,76 @@ class EmulatedNetwork(Mininet):
         plan = self.blueprint
         _make_namespaces(self._journal, plan)
         switches = [self._switch(group, logs) for group in plan.groups]
+        self._start_delay_line(supervisor, logs)
         self.switch_pids = [switch.start(supervisor) for switch in switches]
         apply(plan.pair_batches())
+        if self.delay_line:
+            self.delay_line.open()
         apply([*plan.host_batches(), *plan.switch_batches()])
-        if not plan.offload:
-            _compute_checksums(plan)
+        if not (plan.offload or self.delay_line):
+            compute_checksums((plan.namespace(host.id) for host in plan.network.hosts), HOST_DEVICE)
         self._make_bridges(switches)
         # After the switch has its ports, so that what is read back is what stays.
-        apply(plan.shaping_batches())
-        self._check_shaping()
+        self._check_shaping(self.blueprint.shaping_batches())
         self.built = True
+
+    def change_link(self, link: str, source: str, wanted: Direction) -> None:
+        """Change rate, delay, loss and queue of what `source` sends over a link, in place, under traffic.
+
+        What waits in its queue or is on its way stays there. Raises RunError where it has no delay and should
+        get one (nothing on it can delay then), where its queue would change between bytes and packets, and
+        where the kernel does not set what was asked for.
+        """
+        device, end = self._devices[link, source], self._wires.get((link, source))
+        settings = shaping(wanted, self.blueprint.engines.delay == "netem")
+        if wanted.delay_s and end is None and self.delay_line is None:
+            what = f"link {link} was built without a delay, and can't get one while it runs"
+            raise RunError(what, mend="give it a delay in the topology's file, be it 0.1 ms")
+        try:
+            lines = change_lines(device.name, device.shaping, settings)
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        batches = [Batch("tc", device.namespace, lines)] if lines else []
+        self._devices[link, source] = replace(device, shaping=settings)
+        if end is not None:
+            batches.append(Batch("tc", end.namespace, wire_change_lines(end.name, settings)))
+            self._wires[link, source] = replace(end, shaping=settings)
+        apply(batches)
+        self._check_shaping(only={batch.namespace for batch in batches})
+        before = self._links[link]
+        forward = source == before.a
+        self._links[link] = replace(before, forward=wanted) if forward else replace(before, backward=wanted)
+        if self.delay_line and wanted.delay_s != before.direction(source).delay_s:
+            self.delay_line.set_delays(self._delays())
+
+    def allow_for_forwarding(self, pairs: Sequence[tuple[str, str]]) -> Forwarding:
+        """Measure what forwarding itself takes between (source, destination) hosts, and delay by that less.
+
+        Only a delay line needs it: it adds its delay to what a userspace switch takes, which is a few tenths
+        of a millisecond, and more where the switch has many ports. Returns what was found.
+        """
+        if self.delay_line is None:
+            return self._forwarding
+        network, excesses = self.blueprint.network, []
+        for source, destination in pairs:
+            times = self.round_trips_s(source, destination, _ALLOWANCE_PINGS)
+            if not times:
+                continue
+            there = one_way(network, self._routes, source, destination)
+            back = one_way(network, self._routes, destination, source)
+            # The quickest: what a busy machine adds to the others comes and goes.
+            excess_s = min(times) - there.delay_s - back.delay_s
+            excesses.append(((there.switches + back.switches) / 2, excess_s / 2))
+        if len(excesses) >= 2:
+            self._forwarding = fitted_forwarding(excesses)
+            self.delay_line.set_delays(self._delays())
+        return self._forwarding
+
+    def follow(self, routes: Routes) -> None:
+        """Let packets be delayed by the links of other routes. netem is on the links, and needs no word."""
+        self._routes = routes
+        if self.delay_line:
+            self.delay_line.set_delays(self._delays())
 
     def enlarge_switch_buffers(self) -> None:
         """Let links alone lose packets. To be called once the switches have sent their first packet.
@@ -120,18 +203,22 @@ class EmulatedNetwork(Mininet):
             answers = list(pool.map(lambda pair: self.ping_s(*pair) is not None, pairs))
         return [pair for pair, arrived in zip(pairs, answers, strict=True) if not arrived]
 
-    def ping_s(self, source: str, destination: str) -> float | None:
-        """The round trip time from host to host, best of three; None where no answer came."""
+    def ping_s(self, source: str, destination: str, count: int = 3) -> float | None:
+        """The round trip time from host to host, median of `count`; None where an answer is missing."""
+        times = self.round_trips_s(source, destination, count)
+        return statistics.median(times) if len(times) == count else None
+
+    def round_trips_s(self, source: str, destination: str, count: int) -> list[float]:
+        """The round trip times of `count` pings from host to host, but for those without an answer."""
         address = self.blueprint.network.host_by_id[destination].ip
         namespace = f"--net={NAMESPACES / self.blueprint.namespace(source)}"
         done = subprocess.run(
-            ["nsenter", namespace, "--", "ping", "-n", "-q", "-c3", "-i0.05", f"-w{_PING_S}", address],
+            ["nsenter", namespace, "--", "ping", "-n", f"-c{count}", "-i0.02", f"-w{_PING_S}", address],
             text=True,
             capture_output=True,
             check=False,
         )
-        match = re.search(r"= ([0-9.]+)/", done.stdout)
-        return float(match.group(1)) / 1000 if done.returncode == 0 and match else None
+        return [float(time) / 1000 for time in re.findall(r"time=([0-9.]+)", done.stdout)]
 
     def queues(self) -> Mapping[tuple[str, str], QueueState]:
         """(link, sending end) -> the counters of the switches' qdiscs: all but hosts' uplinks."""
@@ -151,6 +238,12 @@ class EmulatedNetwork(Mininet):
             for item in answer
             if item.get("root") and (device := device_at.get((namespace, item.get("dev", "")))) is not None
         }
+
+    def _start_delay_line(self, supervisor: Supervisor, logs: Path) -> None:
+        plan = self.blueprint
+        if plan.has_delay_line:
+            self.delay_line = DelayLine(self._journal.folder, logs, supervisor, plan.line_hosts)
+            self.delay_line.start(self._delays(), plan.offload)
 
     def _switch(self, group: SwitchGroup, logs: Path) -> OpenVSwitch:
         plan = self.blueprint
@@ -194,23 +287,34 @@ class EmulatedNetwork(Mininet):
                     options[f"port{number}"] = plan.ports[end][link.id]
             self.addLink(link.a, link.b, **options)
 
-    def _devices_by_namespace(self) -> Mapping[str, list[Device]]:
-        groups: dict[str, list[Device]] = defaultdict(list)
-        for device in self.blueprint.devices.values():
-            groups[device.namespace].append(device)
-        return groups
+    def _check_shaping(self, first: Sequence[Batch] = (), only: Collection[str] | None = None) -> None:
+        """Compare what the kernel has set with what was wanted. Raises RunError with both values.
 
-    def _check_shaping(self) -> None:
-        """Compare what the kernel has set with what was wanted. Raises RunError with both values."""
-        groups = self._devices_by_namespace()
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            wrong = [
-                line
-                for lines in pool.map(_shaping_errors, *zip(*groups.items(), strict=True))
-                for line in lines
-            ]
+        In each namespace (of `only`, where it is given), in one go, the lines of its batch in `first` are
+        applied before.
+        """
+        lines = {batch.namespace: batch.lines for batch in first}
+        shaped: dict[str, dict[str, Shaping]] = defaultdict(dict)
+        wires: dict[str, dict[str, Shaping]] = defaultdict(dict)
+        for device in self._devices.values():
+            shaped[device.namespace][device.name] = device.shaping
+        for end in self._wires.values():
+            wires[end.namespace][end.name] = end.shaping
+        places = [place for place in dict.fromkeys([*shaped, *wires]) if only is None or place in only]
+        answers = apply(
+            [Batch("tc", place, (*lines.get(place, ()), *questions(shaped[place]))) for place in places]
+        )
+        wrong = [
+            f"{place} {line}"
+            for place, answer in zip(places, answers, strict=True)
+            for line in all_mismatches(shaped[place], wires[place], read_back(answer))
+        ]
         if wrong:
             raise RunError("links are not as they were set:\n  " + "\n  ".join(wrong))
+
+    def _delays(self) -> DelayTable:
+        network = replace(self.blueprint.network, links=tuple(self._links.values()))
+        return delay_table(network, self._routes, self._forwarding)
 
 
 def _make_namespaces(journal: Journal, plan: Blueprint) -> None:
@@ -222,33 +326,6 @@ def _make_namespaces(journal: Journal, plan: Blueprint) -> None:
     )
     if done.returncode != 0:
         raise RunError(f"network namespaces can't be made: {done.stderr.strip()}", mend="testbed doctor")
-
-
-def _compute_checksums(plan: Blueprint) -> None:
-    """Turn checksum offload off in all hosts."""
-
-    def turn_off(namespace: str) -> None:
-        inside = ["nsenter", f"--net={NAMESPACES / namespace}", "--"]
-        done = subprocess.run(
-            [*inside, "ethtool", "-K", HOST_DEVICE, "tx", "off"], text=True, capture_output=True, check=False
-        )
-        if done.returncode != 0:
-            raise RunError(f"ethtool in {namespace}: {done.stderr.strip()}")
-
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(turn_off, (plan.namespace(host.id) for host in plan.network.hosts)))
-
-
-def _shaping_errors(namespace: str, devices: list[Device]) -> list[str]:
-    rates = rates_in(query_text("tc", namespace, [f"class show dev {device.name}" for device in devices]))
-    if len(rates) != len(devices):
-        return [f"{namespace}: {len(rates)} shaped devices, wanted {len(devices)}"]
-    qdiscs = query_json("tc", namespace, "qdisc show")
-    found: list[str] = []
-    for device, rate in zip(devices, rates, strict=True):
-        mine = [item for item in qdiscs if item.get("dev") == device.name]
-        found.extend(f"{namespace} {line}" for line in mismatches(device.name, device.shaping, rate, mine))
-    return found
 
 
 def _queue_state(item: Mapping[str, Any]) -> QueueState:

@@ -205,6 +205,25 @@ def netem() -> Finding:
     return tried_in_namespace(*command, works="delayed an interface")
 
 
+def redirection() -> Finding:
+    filters = (
+        f"filter add dev lo parent ffff: protocol all u32 match u32 0 0 action mirred {where} redirect dev lo"
+        for where in ("egress", "ingress")
+    )
+    batch = ["qdisc add dev lo handle ffff: ingress", *filters]
+    return tried_in_namespace("tc", "-batch", "-", stdin="\n".join(batch), works="passed on packets")
+
+
+def loss() -> Finding:
+    batch = [
+        "qdisc add dev lo root handle 1: htb default 1",
+        "class add dev lo parent 1: classid 1:2 htb rate 1mbit",
+        "qdisc add dev lo parent 1:2 handle 20: blackhole",
+        "filter add dev lo parent 1: protocol all prio 1 handle 1 bpf bytecode '1,6 0 0 65538'",
+    ]
+    return tried_in_namespace("tc", "-batch", "-", stdin="\n".join(batch), works="lost packets")
+
+
 def tun_tap() -> Finding:
     return tried_in_namespace(
         "ip", "tuntap", "add", "dev", "probe0", "mode", "tap", works="made a TAP device"

@@ -1,8 +1,9 @@
 """The run's processes: started in namespaces, logged to files, watched, ended together.
 
 A `Supervisor` starts programs directly, or Python programs from a fork server that has already imported what
-they need. It never blocks on a pipe (all output goes to files), knows a death at once (pidfd) with its exit
-code, and ends everything. Should the supervisor itself be killed, the kernel ends its children.
+they need. It never blocks on a pipe (all output goes to files, which stay small), knows a death at once
+(pidfd) with its exit code, and ends everything. Should the supervisor itself be killed, the kernel ends its
+children.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -17,16 +19,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from testbed.emulation.journal import NAMESPACES, RUN_VARIABLE, Journal
+from testbed.emulation.sockets import close_together, hold_open
 from testbed.errors import RunError
 
 _PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 4000
 _TAIL_LINES = 15
+# A log that outgrows its bound keeps this much of its beginning and of its end.
+_KEPT_BYTES = 2**20
+_LOG_CHECK_S = 0.5
+_LAST_GRACE_S = 1.2
+# A killed process is gone as soon as the kernel has closed what it had open.
+_KILLED_S = 10.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -48,6 +58,47 @@ def enter_namespace(name: str) -> None:
         os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one process of a run may take. No process leaves a core dump."""
+
+    open_files: int = 65536
+    """Or as many as the machine's own limit allows."""
+
+    memory_bytes: int = 4 * 2**30
+    """Of memory of its own, heap and stacks (RLIMIT_DATA): shared mappings such as content do not count."""
+
+    log_bytes: int = 64 * 2**20
+    """Of its log. Beyond, the middle of what it wrote is cut out, whenever the supervisor looks."""
+
+    def set(self) -> None:
+        """Limit this process, and what it starts."""
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _set_limit(resource.RLIMIT_NOFILE, self.open_files)
+        _set_limit(resource.RLIMIT_DATA, self.memory_bytes)
+
+
+def _set_limit(kind: int, wanted: int) -> None:
+    _, most = resource.getrlimit(kind)
+    value = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(kind, (value, value))
+
+
+def _allow_all_descriptors() -> None:
+    """Each process costs this one a descriptor, and each link of a dying switch: 1024 are soon used up."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def _prepare(parent: int, limits: Limits) -> None:
+    """Between the fork and the program."""
+    die_with(parent)
+    limits.set()
+
+
 @dataclass
 class Process:
     """A process of the run. `exit_code` is None while it lives, negative for a signal."""
@@ -56,6 +107,7 @@ class Process:
     pid: int
     log: Path
     pidfd: int
+    log_bytes: int = DEFAULT_LIMITS.log_bytes
     exit_code: int | None = None
     ending: bool = False
     child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -69,6 +121,22 @@ class Process:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-_TAIL_LINES:])
+
+    def trim_log(self) -> None:
+        """Cut the middle out of a log that is too long. Who writes it appends, and goes on at its new end."""
+        kept = min(_KEPT_BYTES, self.log_bytes // 4)
+        try:
+            size = self.log.stat().st_size
+            if size <= self.log_bytes:
+                return
+            with self.log.open("r+b") as file:
+                file.seek(size - kept)
+                end = file.read(kept)
+                file.truncate(kept)
+            with self.log.open("ab") as file:
+                file.write(b"\n[%d bytes were cut out here, to spare the disk]\n" % (size - 2 * kept) + end)
+        except OSError:
+            return  # a disk that is full stops the program itself
 
     def death(self) -> RunError:
         """The error that says how it died, with the end of its log."""
@@ -84,6 +152,8 @@ class Supervisor:
     """Starts, watches and ends the processes of one run. Used from one thread."""
 
     def __init__(self, journal: Journal) -> None:
+        _allow_all_descriptors()
+        self._next_log_check_s = 0.0
         self._journal = journal
         self._living: dict[int, Process] = {}
         self._poll = select.poll()
@@ -98,6 +168,7 @@ class Supervisor:
         log: Path,
         namespace: str = "",
         environment: Mapping[str, str] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Process:
         """Start a program, in a namespace where one is named. Raises RunError where it can't be started."""
         self._journal.process(name, arguments)
@@ -112,15 +183,18 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **self._environment(), **(environment or {})},
                     start_new_session=True,
-                    preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (started from one thread)
+                    preexec_fn=partial(_prepare, os.getpid(), limits),  # noqa: PLW1509 (one thread starts)
                 )
-            except OSError as error:
+            except (OSError, subprocess.SubprocessError) as error:
                 raise RunError(f"{name} can't be started: {error}") from None
-        process = Process(name, child.pid, log, os.pidfd_open(child.pid), child=child)
-        return self._watch(process)
+        pidfd = os.pidfd_open(child.pid)
+        return self._watch(Process(name, child.pid, log, pidfd, limits.log_bytes, child=child))
 
-    def fork_server(self, module: str, log: Path) -> ForkServer:
-        """A server that has imported `module` and forks processes that call its `run(config path)`."""
+    def fork_server(self, module: str, log: Path, limits: Limits = DEFAULT_LIMITS) -> ForkServer:
+        """A server that has imported `module` and forks processes that call its `run(config path)`.
+
+        The limits hold for the server and for each process that it forks.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arguments = [sys.executable, "-m", "testbed.emulation.forkserver", module, str(theirs.fileno())]
         self._journal.process("fork server", arguments)
@@ -133,9 +207,10 @@ class Supervisor:
                 env={**os.environ, **self._environment()},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 (started from one thread)
+                preexec_fn=partial(_prepare, os.getpid(), limits),  # noqa: PLW1509 (one thread starts)
             )
-        process = self._watch(Process("fork server", child.pid, log, os.pidfd_open(child.pid), child=child))
+        pidfd = os.pidfd_open(child.pid)
+        process = self._watch(Process("fork server", child.pid, log, pidfd, limits.log_bytes, child=child))
         server = ForkServer(ours, process)
         self._servers.append(server)
         return server
@@ -145,12 +220,19 @@ class Supervisor:
         self._journal.process(name, [str(config)])
         pid = server.fork(config, log, namespace)
         try:
-            return self._watch(Process(name, pid, log, os.pidfd_open(pid)))
+            return self._watch(Process(name, pid, log, os.pidfd_open(pid), server.process.log_bytes))
         except ProcessLookupError:
             raise Process(name, pid, log, -1, exit_code=server.exit_code(pid)).death() from None
 
     def deaths(self, timeout_s: float = 0.0) -> list[Process]:
-        """Processes that ended since the last call and were not asked to, each with its exit code."""
+        """Processes that ended since the last call and were not asked to, each with its exit code.
+
+        To be called all along: this is also when logs are kept short.
+        """
+        if time.monotonic() >= self._next_log_check_s:
+            for process in self._living.values():
+                process.trim_log()
+            self._next_log_check_s = time.monotonic() + _LOG_CHECK_S
         return [process for process in self._reap(timeout_s) if not process.ending]
 
     def stop(self, processes: Sequence[Process], grace_s: float = 2.0) -> list[Process]:
@@ -163,14 +245,27 @@ class Supervisor:
         killed = [process for process in waiting if process.exit_code is None]
         for process in killed:
             self._signal(process, signal.SIGKILL)
-        self._wait(killed, 1.0)
+            # What it has started may be as deaf. It is not reaped yet: the group's number is still its own.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        self._wait(killed, _KILLED_S)
         return killed
 
     def stop_all(self) -> None:
-        """End every process of the run."""
-        servers = {server.process.pid for server in self._servers}
-        self.stop([process for process in self._living.values() if process.pid not in servers])
-        self.stop(list(self._living.values()))
+        """End every process of the run: within two seconds, whether they listen or not."""
+        held = [
+            descriptor
+            for process in self._living.values()
+            if process.child is not None
+            for descriptor in hold_open(process.pid)
+        ]
+        try:
+            servers = {server.process.pid for server in self._servers}
+            # The servers last, as they tell how their children ended.
+            self.stop([p for p in self._living.values() if p.pid not in servers], _LAST_GRACE_S)
+            self.stop(list(self._living.values()), grace_s=0.2)
+        finally:
+            close_together(held)
         for server in self._servers:
             server.close()
         self._servers.clear()

@@ -79,6 +79,8 @@ def answer(summary: Summary) -> list[str]:
     """What the experiment found: whether to trust it, a sentence a policy, and what limits it."""
     first = summary.policies[0]
     sentences = [_distrust(summary)] if summary.suspect else []
+    if summary.scale is None:
+        sentences.append("Its trials ran with different scales of all rates, and do not compare.")
     if len(summary.policies) == 1:
         sentences.append(_alone(summary, first))
     sentences += [_comparison(summary, policy, first) for policy in summary.policies[1:]]

@@ -95,7 +95,7 @@ PROFILES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-ALLOWED = f"{', '.join(PROFILES)}, or {{down, up, delay}}"
+ALLOWED = f"{', '.join(PROFILES)}, or {{down, up, delay, loss, queue}}"
 """What may stand for an access line, in words."""
 
 

@@ -20,7 +20,7 @@ from testbed.spec.fields import Currency, Name, Place, PopId, Prefix, Weight
 from testbed.spec.includes import JOINED, with_includes
 from testbed.spec.loading import Document, Spec, load_document, readable, validate
 from testbed.spec.topology_checks import problems_in
-from testbed.spec.units import Duration, EachWay, Load, Rate
+from testbed.spec.units import Duration, EachWay, Load, Loss, Queue, Rate
 from testbed.spec.wording import shown
 
 
@@ -38,8 +38,8 @@ class PopSpec(Spec):
 class InternalLinkSpec(Spec):
     """A link between two PoPs of one ISP.
 
-    `capacity`, `delay`, `weight` and `background` are one value for both directions or a list of two: from
-    the first PoP of `between` to the second, and back.
+    `capacity`, `delay`, `weight`, `background`, `loss` and `queue` are one value for both directions or a
+    list of two: from the first PoP of `between` to the second, and back.
     """
 
     between: Annotated[tuple[Name, Name], Field(strict=False)]
@@ -52,6 +52,11 @@ class InternalLinkSpec(Spec):
     """The routing weight: packets take the path with the least sum."""
     background: EachWay[Load] | None = None
     """The load of others, which the hosts of a trial can't use. Default: none."""
+    loss: EachWay[Loss] | None = None
+    """The share of packets that is lost at random, such as 0.5 %. Default: none."""
+    queue: EachWay[Queue] | None = None
+    """What waits where packets come faster than they leave: 50 packets, 64 KiB, or 20 ms at the link's rate.
+    Default: 100 ms, at least 10 full frames."""
 
 
 def _kind_of_pids(value: Any) -> str:
@@ -95,8 +100,8 @@ class TariffSpec(Spec):
 class InterdomainLinkSpec(Spec):
     """A link between PoPs of two ISPs. Of customer-provider, the customer comes first.
 
-    `capacity`, `delay` and `background` are one value for both directions or a list of two, as for internal
-    links.
+    `capacity`, `delay`, `background`, `loss` and `queue` are one value for both directions or a list of two,
+    as for internal links.
     """
 
     between: Annotated[tuple[PopId, PopId], Field(strict=False)]
@@ -111,6 +116,11 @@ class InterdomainLinkSpec(Spec):
     """What the portals of both ISPs add to a path that uses it (its p-distance). It decides no route."""
     background: EachWay[Load] | None = None
     """The load of others, which the hosts of a trial can't use. Default: none."""
+    loss: EachWay[Loss] | None = None
+    """The share of packets that is lost at random, such as 0.5 %. Default: none."""
+    queue: EachWay[Queue] | None = None
+    """What waits where packets come faster than they leave: 50 packets, 64 KiB, or 20 ms at the link's rate.
+    Default: 100 ms, at least 10 full frames."""
     tariff: TariffSpec | None = None
     """What it costs. Default: nothing."""
 
@@ -132,7 +142,10 @@ class IxpSpec(Spec):
 
 
 class AccessSpec(Spec):
-    """An access line, between a host and its PoP: these keys, or the name of a profile that ships."""
+    """An access line, between a host and its PoP: these keys, or the name of a profile that ships.
+
+    `loss` and `queue` are one value for both directions or a list of two: towards the host, and from it.
+    """
 
     down: Rate
     """Towards the host."""
@@ -140,6 +153,11 @@ class AccessSpec(Spec):
     """From the host."""
     delay: Duration = 0.0
     """One way, in each direction."""
+    loss: EachWay[Loss] | None = None
+    """The share of packets that is lost at random, such as 0.5 %. Default: none."""
+    queue: EachWay[Queue] | None = None
+    """What waits where packets come faster than they leave: 50 packets, 64 KiB, or 20 ms at the link's rate.
+    Default: 100 ms, at least 10 full frames."""
     source: str = ""
     """Where the figures come from."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from testbed.errors import Problem
 from testbed.spec.fields import isp_of
 from testbed.spec.loading import Document, Location, listed, unknown
+from testbed.spec.units import FRAME_BYTES, LONGEST_QUEUE, QueueLength, format_rate
 
 if TYPE_CHECKING:
     from testbed.spec.topology import (
@@ -38,6 +39,9 @@ def problems_in(spec: TopologySpec, document: Document) -> Iterator[Problem]:
         yield from _prefixes_of_pops(name, isp, document)
     yield from _interdomain(spec, document)
     yield from _ixps(spec, document)
+    for name, line in spec.access.items():
+        rates = (line.down, line.up)
+        yield from _queues(f"access profile {name}", line.queue, rates, ("access", name), document)
     yield from _numbers(spec, document)
 
 
@@ -60,7 +64,7 @@ def _links_of_isp(name: str, isp: IspSpec, document: Document) -> Iterator[Probl
         if link.between[0] == link.between[1]:
             where = document.where((*location, "between"))
             yield Problem(f"a link from {link.between[0]} to itself", where, allowed="two different PoPs")
-        yield from _background(link, location, document)
+        yield from _rates(link, location, document)
     parts = _parts(isp)
     if len(parts) > 1 and all(pop in isp.pops for link in isp.links for pop in link.between):
         shown = " and ".join(listed(part, 4) for part in parts[:3])
@@ -72,19 +76,47 @@ def _links_of_isp(name: str, isp: IspSpec, document: Document) -> Iterator[Probl
         )
 
 
-def _background(
+def _rates(
     link: InternalLinkSpec | InterdomainLinkSpec, location: Location, document: Document
 ) -> Iterator[Problem]:
-    if link.background is None:
+    """What the background load leaves of a link, and what its queues are at that rate."""
+    name = f"the link between {' and '.join(link.between)}"
+    background = link.background or (0, 0)
+    rates = (link.capacity[0] - background[0], link.capacity[1] - background[1])
+    if min(rates) < LEAST_RATE_BPS:
+        yield Problem(
+            f"the background load leaves nothing of {name}",
+            document.where((*location, "background")),
+            allowed="at least 1 kbit/s less than 'capacity', in each direction",
+        )
         return
-    for capacity, background in zip(link.capacity, link.background, strict=True):
-        if capacity - background < LEAST_RATE_BPS:
-            yield Problem(
-                f"the background load leaves nothing of the link between {' and '.join(link.between)}",
-                document.where((*location, "background")),
-                allowed="at least 1 kbit/s less than 'capacity', in each direction",
-            )
-            return
+    yield from _queues(name, link.queue, rates, location, document)
+
+
+def _queues(
+    name: str,
+    queues: tuple[QueueLength, QueueLength] | None,
+    rates_bps: tuple[int, int],
+    location: Location,
+    document: Document,
+) -> Iterator[Problem]:
+    """A queue that holds no full frame lets none through. One value for both directions is said once."""
+    problems: dict[str, Problem] = {}
+    for way, (queue, rate_bps) in enumerate(zip(queues or (), rates_bps, strict=False)):
+        size_bytes = queue.bytes_at(rate_bps)
+        if size_bytes is None or FRAME_BYTES <= size_bytes <= LONGEST_QUEUE:
+            continue
+        at_rate = "" if queue.drain_s is None else f" at {format_rate(rate_bps)}"
+        where = document.where((*location, "queue", way))
+        problems.setdefault(
+            where,
+            Problem(
+                f"the queue of {name} is {size_bytes} bytes{at_rate}",
+                where,
+                allowed=f"from {FRAME_BYTES}, a full frame, to {LONGEST_QUEUE} bytes, in each direction",
+            ),
+        )
+    yield from problems.values()
 
 
 def _parts(isp: IspSpec) -> list[list[str]]:
@@ -177,7 +209,7 @@ def _interdomain(spec: TopologySpec, document: Document) -> Iterator[Problem]:
         if a == b:
             yield _inside_one_isp(link.between, a, document.where((*location, "between")))
             continue
-        yield from _background(link, location, document)
+        yield from _rates(link, location, document)
         kind = (link.relationship, a if link.relationship == "customer-provider" else "")
         first, first_index = agreed.setdefault(frozenset((a, b)), (kind, index))
         if first != kind:

@@ -1,4 +1,4 @@
-"""What others call the units of `testbed.spec.units`: Mbps, MB/s, msec, mib.
+"""What others call the units of `testbed.spec.units`: Mbps, MB/s, msec, mib, pkts.
 
 A unit that a user wrote and that is not taken comes in; the one that was probably meant goes out, with the
 factor between the two. It is only proposed: whether `m` is a milli or a mega is for the user to say.
@@ -22,6 +22,8 @@ _TIMES = {
     "h": ("hr", "hrs", "hour", "hours"),
     "d": ("day", "days"),
 }
+_PERCENT = ("percent", "pct", "pc")
+_PACKETS = ("pkt", "pkts", "p", "frame", "frames")
 _OTHER_TIMES = {other: unit for unit, others in _TIMES.items() for other in (unit, *others)}
 
 
@@ -54,3 +56,15 @@ def size_meant(unit: str) -> Meant:
     if binary:
         return factor, {"k": "Ki", "m": "Mi"}.get(prefix, "Gi") + "B"
     return factor, {"k": "k", "m": "M"}.get(prefix, "G") + "B"
+
+
+def percent_meant(unit: str) -> Meant:
+    """`percent` -> 1 `%`."""
+    return (1, "%") if unit.lower() in _PERCENT else None
+
+
+def queue_meant(unit: str) -> Meant:
+    """`pkts` -> 1 `packets`; else a time or a size, but of one letter, which may be either."""
+    if unit.lower() in (*_PACKETS, "packet", "packets"):
+        return 1, "packets"
+    return time_meant(unit) or (size_meant(unit) if len(unit) > 1 else None)

@@ -1,7 +1,8 @@
-"""Quantities with units, as a user writes them: `10 Mbit/s`, `20 ms`, `16 MiB`. SI in, SI out, no guessing.
+"""Quantities with units, as a user writes them: `10 Mbit/s`, `20 ms`, `0.5 %`. SI in, SI out, no guessing.
 
 Each type here is an annotation for pydantic models: text with a unit comes in, a plain number of bit/s,
-seconds or bytes goes out. A bare number is an error, because a forgotten unit is how wrong results start.
+seconds, bytes or a share of one goes out; a queue's length, which is given in several kinds of unit, keeps
+its kind. A bare number is an error, because a forgotten unit is how wrong results start.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from testbed.spec.unit_names import Meant, rate_meant, size_meant, time_meant
+from testbed.spec.unit_names import Meant, percent_meant, queue_meant, rate_meant, size_meant, time_meant
 from testbed.spec.wording import shown
+
+FRAME_BYTES = 1514
+"""A full Ethernet frame without its checksum: 1500 bytes of IP and 14 of header."""
+
+LONGEST_QUEUE = 2**31 - 1
+"""In bytes or in packets: the most that queues of the kernel can be given."""
 
 _LARGEST = 1e18  # whole numbers up to here fit into 64 bits
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ/]*)\s*")  # with both signs for micro, to name the unit
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµμ/%]*)\s*")  # with both signs for micro, to name the unit
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class _Kind:
     units: Mapping[str, float]
     example: str
     meant: Callable[[str], Meant]
+    below: float = _LARGEST
+    """In base units, what a quantity must be less than."""
 
 
 _RATE = _Kind({"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9}, "10 Mbit/s", rate_meant)
@@ -42,10 +51,13 @@ _SIZE = _Kind(
     "16 MiB",
     size_meant,
 )
+_PERCENT = _Kind({"%": 1}, "0.5 %", percent_meant, below=100)
+_PACKETS = _Kind({"packet": 1, "packets": 1}, "50 packets", queue_meant)
+_QUEUE = _Kind({**_PACKETS.units, **_SIZE.units, **_TIME.units}, _PACKETS.example, queue_meant)
 
 
-def _parse(text: Any, kind: _Kind) -> float:
-    """The number of base units that `text` stands for; raises PydanticCustomError on anything else."""
+def _split(text: Any, kind: _Kind) -> tuple[float, str]:
+    """The number and the unit that `text` has; raises PydanticCustomError on anything else."""
     allowed = f"a number and one of {', '.join(kind.units)}, such as {kind.example}"
     context = {"given": str(text), "allowed": allowed}
     if isinstance(text, bool) or not isinstance(text, str | int | float):
@@ -59,10 +71,16 @@ def _parse(text: Any, kind: _Kind) -> float:
         raise PydanticCustomError("missing_unit", "{given} has no unit", context)
     if unit not in kind.units:
         raise _unknown_unit(number, unit, kind, context)
-    value = float(number) * kind.units[unit]
-    if not value < _LARGEST:
+    return float(number), unit
+
+
+def _parse(text: Any, kind: _Kind) -> float:
+    """The number of base units that `text` stands for; raises PydanticCustomError on anything else."""
+    number, unit = _split(text, kind)
+    value = number * kind.units[unit]
+    if not value < kind.below:
         base = next(name for name, factor in kind.units.items() if factor == 1)
-        context["allowed"] = f"less than {_LARGEST:g} {base}"
+        context = {"given": str(text), "allowed": f"less than {kind.below:g} {base}"}
         raise PydanticCustomError("quantity", "'{given}' is too large", context)
     return value
 
@@ -107,8 +125,47 @@ def parse_size(text: Any) -> int:
     return size
 
 
-def _annotation(parse: Callable[[Any], float], kind: _Kind, base: type) -> Any:
-    """A number of base units with its parser; its JSON Schema makes an editor flag a missing unit."""
+def parse_loss(text: Any) -> float:
+    """`0.5 %` -> 0.005 (of all packets), less than all."""
+    return _parse(text, _PERCENT) / 100
+
+
+@dataclass(frozen=True)
+class QueueLength:
+    """How much a queue holds, as given: exactly one of packets, bytes, and the time it takes to drain."""
+
+    packets: int | None = None
+    size_bytes: int | None = None
+    drain_s: float | None = None
+
+    def bytes_at(self, rate_bps: int) -> int | None:
+        """What it holds in bytes when it drains at a rate; None where it is given in packets."""
+        return self.size_bytes if self.drain_s is None else round(rate_bps * self.drain_s / 8)
+
+    def drain_s_at(self, rate_bps: int) -> float:
+        """How long it takes to drain at a rate, with full frames."""
+        size_bytes = self.bytes_at(rate_bps)
+        return (FRAME_BYTES * (self.packets or 0) if size_bytes is None else size_bytes) * 8 / rate_bps
+
+
+def parse_queue(text: Any) -> QueueLength:
+    """`50 packets`, `64 KiB` or `20 ms` (to drain at the link's rate); of packets, at least one."""
+    number, unit = _split(text, _QUEUE)
+    if unit in _TIME.units:
+        return QueueLength(drain_s=_parse(text, _TIME))
+    if unit in _SIZE.units:
+        return QueueLength(size_bytes=round(_parse(text, _SIZE)))
+    if not (1 <= number <= LONGEST_QUEUE and number.is_integer()):
+        raise PydanticCustomError(
+            "quantity",
+            "{given} are no queue",
+            {"given": str(text), "allowed": f"a whole number of packets from 1 to {LONGEST_QUEUE}"},
+        )
+    return QueueLength(packets=int(number))
+
+
+def _annotation(parse: Callable[[Any], Any], kind: _Kind, base: type) -> Any:
+    """What a parser makes of a quantity; its JSON Schema makes an editor flag a missing unit."""
     pattern = rf"^\s*{_NUMBER}\s*({'|'.join(kind.units)})\s*$"
     schema = {"type": "string", "pattern": pattern, "examples": [kind.example]}
     return Annotated[base, BeforeValidator(parse), WithJsonSchema(schema)]
@@ -118,6 +175,8 @@ Rate = _annotation(parse_rate, _RATE, int)
 Load = _annotation(parse_load, _RATE, int)
 Duration = _annotation(parse_duration, _TIME, float)
 Size = _annotation(parse_size, _SIZE, int)
+Loss = _annotation(parse_loss, _PERCENT, float)
+Queue = _annotation(parse_queue, _QUEUE, QueueLength)
 
 
 class _OneOrTwo:

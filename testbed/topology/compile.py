@@ -18,6 +18,7 @@ from testbed.spec.topology import (
     TopologySpec,
 )
 from testbed.spec.topology_checks import customer_provider_pairs
+from testbed.spec.units import QueueLength
 from testbed.topology.addressing import host_addresses, isp_prefixes, mac_of, pop_prefixes
 from testbed.topology.model import Direction, Host, Isp, Ixp, Link, Network, Pop, Role, Tariff
 
@@ -114,9 +115,16 @@ def _core_links(spec: TopologySpec) -> Iterator[Link]:
         link: InternalLinkSpec | InterdomainLinkSpec, a: str, b: str, weight: tuple[float, float]
     ) -> tuple[Direction, Direction]:
         delay = link.delay or (great_circle_delay_s(place[a], place[b]),) * 2
-        background = link.background or (0, 0)
+        background, loss, queue = link.background or (0, 0), link.loss or (0, 0), link.queue or (None, None)
         forward, backward = (
-            Direction(link.capacity[way] - background[way], delay[way], weight[way], background[way])
+            _direction(
+                link.capacity[way] - background[way],
+                delay[way],
+                loss[way],
+                queue[way],
+                weight=weight[way],
+                background_bps=background[way],
+            )
             for way in (0, 1)
         )
         return forward, backward
@@ -136,6 +144,27 @@ def _core_links(spec: TopologySpec) -> Iterator[Link]:
             delay = great_circle_delay_s(place[a], ixp.at) + great_circle_delay_s(ixp.at, place[b])
         both = Direction(min(ixp.members[a], ixp.members[b]), delay, ixp.weight)
         yield Link(link_id(a, b), "interdomain", a, b, both, both, "peer-peer", ixp=name)
+
+
+def _direction(
+    rate_bps: int,
+    delay_s: float,
+    loss: float,
+    queue: QueueLength | None,
+    *,
+    weight: float = 1.0,
+    background_bps: int = 0,
+) -> Direction:
+    """A direction with its queue in packets or in bytes, a time being one at the rate that hosts can use."""
+    return Direction(
+        rate_bps=rate_bps,
+        delay_s=delay_s,
+        weight=weight,
+        background_bps=background_bps,
+        loss=loss,
+        queue_bytes=queue.bytes_at(rate_bps) if queue else None,
+        queue_packets=queue.packets if queue else None,
+    )
 
 
 def peerings(spec: TopologySpec) -> Iterator[tuple[str, IxpSpec, str, str]]:
@@ -166,13 +195,14 @@ def _with_hosts(network: Network, spec: TopologySpec, requests: Sequence[HostReq
             number = "" if request.role in ("tracker", "portal") else str(numbers[request.role])
             host_id = f"{pop_id}.{request.role}{number}"
             profile = spec.access[request.access]
+            loss, queue = profile.loss or (0.0, 0.0), profile.queue or (None, None)
             link = Link(
                 f"{host_id}--{pop_id}",
                 "access",
                 host_id,
                 pop_id,
-                forward=Direction(profile.up, profile.delay),
-                backward=Direction(profile.down, profile.delay),
+                forward=_direction(profile.up, profile.delay, loss[1], queue[1]),
+                backward=_direction(profile.down, profile.delay, loss[0], queue[0]),
             )
             access_links.append(link)
             hosts.append(

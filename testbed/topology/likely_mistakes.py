@@ -12,6 +12,9 @@ from testbed.spec.units import format_rate
 LONGEST_DELAY_S = 1.0
 SLOWEST_LINK_BPS, FASTEST_LINK_BPS = 64_000, 10**13
 SLOWEST_ACCESS_BPS = 16_000
+MUCH_LOSS = 0.1
+LONGEST_QUEUE_S = 1.0
+"""How long a queue takes to drain at the rate of its link."""
 LIGHT_TOLERANCE = 0.9
 """A given delay may be this part of what light needs over the great circle, as places are rounded."""
 NEAR_S = 0.0005
@@ -35,6 +38,7 @@ class Kind:
 
 _LINK = "the link between {name}"
 _UNIT = "check the unit"
+_PERCENT = "check the figure: it is in percent"
 SLOW_LINK = Kind(
     _LINK + " is very slow: {given}",
     f"{{count}} links are slower than {format_rate(SLOWEST_LINK_BPS)}, such as that between {{name}}: "
@@ -110,6 +114,30 @@ ACCESS_FAST = Kind(
 ACCESS_DELAY = Kind(
     "access profile {name} has a very long delay: {given}",
     f"{{count}} access profiles have delays above {LONGEST_DELAY_S:g} s, such as {{name}}: {{given}}",
+    _UNIT,
+)
+MUCH_LOSS_OF_LINK = Kind(
+    _LINK + " loses {given} of its packets",
+    f"{{count}} links lose {100 * MUCH_LOSS:g} % of their packets or more, such as that between {{name}}: "
+    "{given}",
+    _PERCENT,
+)
+LONG_QUEUE = Kind(
+    _LINK + " has a queue that takes {given} to drain",
+    f"{{count}} links have queues that take more than {LONGEST_QUEUE_S:g} s to drain, such as that between "
+    "{name}: {given}",
+    _UNIT,
+)
+ACCESS_LOSS = Kind(
+    "access profile {name} loses {given} of its packets",
+    f"{{count}} access profiles lose {100 * MUCH_LOSS:g} % of their packets or more, such as {{name}}: "
+    "{given}",
+    _PERCENT,
+)
+ACCESS_QUEUE = Kind(
+    "access profile {name} has a queue that takes {given} to drain",
+    f"{{count}} access profiles have queues that take more than {LONGEST_QUEUE_S:g} s to drain, such as "
+    "{name}: {given}",
     _UNIT,
 )
 ALONE = Kind(

@@ -48,12 +48,17 @@ class Direction:
 
     `rate_bps` is what the hosts of a trial can use: the capacity less the background load of others.
     `weight` is the routing weight of an internal link; of an interdomain one, what portals add for it.
+    `loss` is the probability that a packet is lost. The queue's length is in bytes or in packets; where
+    neither is given, it is one bandwidth-delay product at 100 ms.
     """
 
     rate_bps: int
     delay_s: float = 0.0
     weight: float = 1.0
     background_bps: int = 0
+    loss: float = 0.0
+    queue_bytes: int | None = None
+    queue_packets: int | None = None
 
     @property
     def capacity_bps(self) -> int:

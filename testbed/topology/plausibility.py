@@ -19,6 +19,7 @@ from testbed.errors import Problem
 from testbed.spec.fields import Place, isp_of
 from testbed.spec.loading import Document, Location
 from testbed.spec.topology import (
+    AccessSpec,
     InterdomainLinkSpec,
     InternalLinkSpec,
     IspSpec,
@@ -35,6 +36,8 @@ from testbed.topology.likely_mistakes import (
     FEWEST_LINKS,
     LIGHT_TOLERANCE,
     LONGEST_DELAY_S,
+    LONGEST_QUEUE_S,
+    MUCH_LOSS,
     NEAR_S,
     OUTLIER_TIMES,
     SLOWEST_ACCESS_BPS,
@@ -186,6 +189,10 @@ def _of_link(
         if is_odd:
             words = {"name": _ends(link), "given": format_rate(rate)}
             yield _Finding(kind, (*location, "capacity"), words)
+    background = link.background or (0, 0)
+    rates = (link.capacity[0] - background[0], link.capacity[1] - background[1])
+    kinds = mistakes.MUCH_LOSS_OF_LINK, mistakes.LONG_QUEUE
+    yield from _losses_and_queues(link, rates, kinds, _ends(link), location)
     if link.delay is None:
         return
     least = great_circle_delay_s(places.get(ends[0]), places.get(ends[1]))
@@ -199,6 +206,23 @@ def _of_link(
         if is_odd:
             words = {"name": _ends(link), "given": _shown(delay), "light": _shown(least)}
             yield _Finding(kind, (*location, "delay"), words)
+
+
+def _losses_and_queues(
+    line: InternalLinkSpec | InterdomainLinkSpec | AccessSpec,
+    rates_bps: tuple[int, int],
+    kinds: tuple[mistakes.Kind, mistakes.Kind],
+    name: str,
+    location: Location,
+) -> Iterator[_Finding]:
+    """Of both directions the worse one; `rates_bps` are those that hosts can use."""
+    loss = max(line.loss or (0.0,))
+    queues = line.queue or ()
+    drain_s = max((q.drain_s_at(rate) for q, rate in zip(queues, rates_bps, strict=False)), default=0.0)
+    if loss >= MUCH_LOSS:
+        yield _Finding(kinds[0], (*location, "loss"), {"name": name, "given": f"{100 * loss:.6g} %"})
+    if drain_s > LONGEST_QUEUE_S:
+        yield _Finding(kinds[1], (*location, "queue"), {"name": name, "given": f"{drain_s:.3g} s"})
 
 
 def _shown(seconds: float) -> str:
@@ -240,6 +264,8 @@ def _of_access(spec: TopologySpec) -> Iterator[_Finding]:
         if access.delay > LONGEST_DELAY_S:
             words = {"name": name, "given": _shown(access.delay)}
             yield _Finding(mistakes.ACCESS_DELAY, ("access", name, "delay"), words)
+        kinds = mistakes.ACCESS_LOSS, mistakes.ACCESS_QUEUE
+        yield from _losses_and_queues(access, (access.down, access.up), kinds, name, ("access", name))
 
 
 def _alone(spec: TopologySpec) -> Iterator[_Finding]:

@@ -117,10 +117,11 @@ def _peer_record(raw: Path, host: str) -> dict[str, Any]:
 def link_rows(
     counters: Path, network: Network, start_ns: int, queues: Sequence[tuple[int, Queues]]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each poll of each link direction, counted from the last poll before the start.
+    """A row for each poll of each link direction, counted from the last polls before the start.
 
     A host's uplink is what its switch port received; every other direction is what the port sent.
     """
+    before = {key: state for t_ns, queue in queues if t_ns <= start_ns for key, state in queue.items()}
     first: dict[tuple[str, str], tuple[int, int]] = {}
     seen: dict[tuple[str, str], int] = defaultdict(int)
     for line in _json_lines(counters):
@@ -141,13 +142,14 @@ def link_rows(
                 while seen[key] < len(queues) and queues[seen[key]][0] <= t_ns:
                     seen[key] += 1
                 state = queues[seen[key] - 1][1].get(key) if seen[key] else None
+                drops_before = before[key].drops if key in before else 0
                 yield {
                     "t_ns": t_ns - start_ns,
                     "link": link_id,
                     "direction": source,
                     "bytes": count - base[0],
                     "packets": packets - base[1],
-                    "drops": state.drops if state else None,
+                    "drops": state.drops - drops_before if state else None,
                     "backlog": state.backlog_bytes if state else None,
                 }
 

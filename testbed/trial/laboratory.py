@@ -10,7 +10,8 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -19,13 +20,15 @@ from typing import Any
 
 from testbed.controller.rules import port_numbers
 from testbed.emulation import fidelity
+from testbed.emulation.blueprint import HOST_DEVICE
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
+from testbed.emulation.measurement import Echo, Ends, transfer_rates_bps
 from testbed.emulation.network import EmulatedNetwork
 from testbed.emulation.processes import Supervisor
 from testbed.errors import RunError, TestbedError
 from testbed.peers.content import Content, make_content
-from testbed.trial import configuration, record
+from testbed.trial import configuration, preflight, record
 from testbed.trial.collect import Queues, collect
 from testbed.trial.configuration import Paths
 from testbed.trial.events import Emit, Event, EventLog, Progress
@@ -36,6 +39,7 @@ from testbed.trial.swarm import PeerStart, Swarm
 from testbed.trial.verdict import doubts
 
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
+_PINGS = 11
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,6 +47,7 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class _Measured:
     """What the runner itself observes while a trial runs."""
 
+    preflight: list[preflight.Finding] = field(default_factory=list)
     queues: list[tuple[int, Queues]] = field(default_factory=list)
     samples: list[fidelity.Sample] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
@@ -79,6 +84,7 @@ class Laboratory:
                 port_numbers(self.plan.network),
                 self.engines,
                 self._journal,
+                routes=self.plan.routes,
                 congestion_control=self.plan.experiment.congestion_control,
             )
             self._services = Services(self.plan, self.paths, self.supervisor, self.net)
@@ -108,6 +114,13 @@ class Laboratory:
         """Ping from the tracker to one host at every PoP. Raises RunError naming pairs without an answer."""
         self._step("paths", "checking that packets get through", self._check_paths)
 
+    def measure_links(self) -> None:
+        """Measure a sample of round trips and rates; what is not as the file says makes the trial suspect."""
+        pings = preflight.pings(self.plan.network, self.plan.routes)
+        transfers = preflight.transfers(self.plan.network, self.plan.routes)
+        what = f"measuring {len(pings)} round trips and {len(transfers)} rates"
+        self._step("preflight", what, lambda: self._measure_links(pings, transfers))
+
     def start_portals(self) -> None:
         count = len(self.plan.portal_hosts)
         self._step("portals", f"starting {count} ISP portals", self._services.start_portals)
@@ -124,7 +137,7 @@ class Laboratory:
         begun = time.monotonic()
         content = self._make_content()
         server = self.supervisor.fork_server(_CLIENT_MODULE, self.paths.logs / "fork-server.log")
-        probe = fidelity.Probe(self.net.switch_pids)
+        probe = fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())
         swarm = Swarm(
             self.supervisor,
             server,
@@ -132,6 +145,8 @@ class Laboratory:
             self.paths.progress_socket,
             lambda event, host: self._events.write(event, host=host),
         )
+        # What was sent before the trial does not count as its own.
+        measured.queues.append((time.monotonic_ns(), self._all_queues()))
         self._events.start_ns = time.monotonic_ns()
         self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
         try:
@@ -151,8 +166,7 @@ class Laboratory:
         """Wait until each switch has been polled after the last packet."""
         silent_ns = time.monotonic_ns()
         self._services.wait_for_last_counters(silent_ns)
-        last = {**self.net.queues(), **self.net.uplink_queues()}
-        self._measured.queues.append((silent_ns, last))
+        self._measured.queues.append((silent_ns, self._all_queues()))
 
     def keep_record(self) -> None:
         measured = self._measured
@@ -170,7 +184,8 @@ class Laboratory:
     def write_manifest(self) -> dict[str, Any]:
         """The manifest, which makes the folder whole. Returns what it says."""
         plan, measured = self.plan, self._measured
-        reasons = [*fidelity.judge(measured.samples), *self._doubts()]
+        before = [finding.reason for finding in measured.preflight if finding.reason]
+        reasons = [*before, *fidelity.judge(measured.samples), *self._doubts()]
         manifest = {
             "trial": plan.id,
             "experiment": plan.experiment.name,
@@ -178,12 +193,14 @@ class Laboratory:
             "policy_index": plan.policy_index,
             "parameters": dict(plan.parameters),
             "repeat": plan.repeat,
+            "scale": plan.scale,
             "seed": plan.seed,
             "spec_file": plan.file,
             "spec": plan.experiment.model_dump(mode="json"),
             "verdict": "suspect" if reasons else "valid",
             "reasons": reasons,
-            "notes": notes(self.engines),
+            "notes": notes(self.engines, plan.scale),
+            "preflight": [finding.row() for finding in measured.preflight],
             "active_ns": list(measured.active_ns),
             "content_bytes": plan.experiment.swarm.content.size,
             "capabilities": {"delay": self.engines.delay, "datapath": self.engines.datapath},
@@ -215,6 +232,52 @@ class Laboratory:
             shown = ", ".join(f"{source} to {destination}" for source, destination in lost)
             raise RunError(f"no packet came through from {shown}", mend="see the controller's log")
         self.net.enlarge_switch_buffers()
+        # The shortest and the longest of the ways, which tell a switch's time from that of the ends.
+        routes = self.plan.routes
+        pop = {host.id: host.pop for host in self.plan.network.hosts}
+        pairs.sort(key=lambda pair: len(routes.path(pop[pair[0]], pop[pair[1]])))
+        self.net.allow_for_forwarding([*pairs[:2], *pairs[-2:]])
+
+    def _measure_links(self, pings: Sequence[preflight.Way], transfers: Sequence[preflight.Way]) -> None:
+        """Pings first, while queues are empty. What is off is measured once more: that can be a moment's."""
+        self._measured.preflight = [
+            *_twice(pings, self._measure_rtts),
+            *_twice(transfers, self._measure_rates),
+        ]
+
+    def _measure_rtts(self, ways: Sequence[preflight.Way]) -> list[preflight.Finding]:
+        def measure(way: preflight.Way) -> preflight.Finding:
+            measured_s = self.net.ping_s(way.source.id, way.destination.id, _PINGS)
+            return preflight.rtt_finding(way, measured_s, delayed=self.engines.delay != "none")
+
+        with ThreadPoolExecutor(max_workers=preflight.MOST_PINGS) as pool:
+            return list(pool.map(measure, ways))
+
+    def _measure_rates(self, ways: Sequence[preflight.Way]) -> list[preflight.Finding]:
+        ends = [
+            Ends(self._namespace(way.source.id), self._namespace(way.destination.id), way.destination.ip)
+            for way in ways
+        ]
+        rates = transfer_rates_bps(ends, preflight.settle_s(ways), preflight.COUNT_S)
+        return [preflight.rate_finding(way, rate) for way, rate in zip(ways, rates, strict=True)]
+
+    def _echoes(self) -> list[Echo]:
+        """A host for each Open vSwitch: one of a portal or tracker, whose links are as good as idle."""
+        network, found = self.plan.network, []
+        for group in self.net.blueprint.groups:
+            idle = (h for h in network.hosts if h.pop in group.pops and h.role in ("portal", "tracker"))
+            host = next(idle, None)
+            if host is None:
+                continue
+            link = network.link_by_id[host.link]
+            delay_s = link.forward.delay_s + link.backward.delay_s if self.engines.delay != "none" else 0.0
+            gateway = network.pop_by_id[host.pop].gateway_ip
+            where = self._namespace(host.id), HOST_DEVICE
+            found.append(Echo(*where, host.mac, host.ip, gateway, delay_s))
+        return found
+
+    def _all_queues(self) -> Queues:
+        return {**self.net.queues(), **self.net.uplink_queues()}
 
     def _make_content(self) -> Content:
         spec, swarm = self.plan.experiment, self.plan.experiment.swarm
@@ -276,6 +339,16 @@ class Laboratory:
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() - self._events.start_ns
+
+
+def _twice(
+    ways: Sequence[preflight.Way], measure: Callable[[Sequence[preflight.Way]], list[preflight.Finding]]
+) -> list[preflight.Finding]:
+    """What `measure` finds, where need be at the second try."""
+    found = measure(ways) if ways else []
+    off = [number for number, finding in enumerate(found) if finding.reason]
+    again = measure([ways[number] for number in off]) if off else []
+    return [dict(zip(off, again, strict=True)).get(number, finding) for number, finding in enumerate(found)]
 
 
 class _interrupts_held:

@@ -21,6 +21,7 @@ from testbed.spec.topology import TopologySpec
 from testbed.topology.compile import HostRequest, compile_network
 from testbed.topology.model import Host, Network
 from testbed.topology.routing import Routes, compute_routes, unreachable_pairs
+from testbed.topology.scaling import scaled
 from testbed.tracker import policies
 
 SEEDS_FIRST_S = 1.0
@@ -37,7 +38,10 @@ class Arrival:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One run of one cell: everything that decides its outcome (but for `file`), in `id` as a digest."""
+    """One run of one cell: everything that decides its outcome (but for `file`), in `id` as a digest.
+
+    `scale` is the factor on all rates; `network` and `experiment` are what runs, already scaled.
+    """
 
     id: str
     experiment: ExperimentSpec
@@ -50,6 +54,7 @@ class TrialPlan:
     network: Network
     routes: Routes
     arrivals: tuple[Arrival, ...]
+    scale: float = 1.0
 
     @property
     def leechers(self) -> tuple[Host, ...]:
@@ -66,15 +71,21 @@ class TrialPlan:
 
 
 def plan_trials(
-    spec: ExperimentSpec, document: Document, topology: TopologySpec, environment: Mapping[str, str]
+    spec: ExperimentSpec,
+    document: Document,
+    topology: TopologySpec,
+    environment: Mapping[str, str],
+    scale: float = 1.0,
 ) -> tuple[TrialPlan, ...]:
     """All trials, in the order in which they run: repeat by repeat, every policy in each.
 
+    `scale` (over 0, at most 1) is a factor on all rates, and by it times of the swarm are divided.
     `environment` is what decides the outcome beside the files: versions of the programs, kernel features.
     Raises UserError for an unknown policy, wrong parameters, addresses that run out, PoPs without a route.
     """
     _check_policies(spec, document)
-    network = _compile(spec, document, topology)
+    network = scaled(_compile(spec, document, topology), scale)
+    spec = _slowed(spec, scale)
     routes = compute_routes(network)
     _check_reachable(network, routes, document)
     trials = []
@@ -96,6 +107,7 @@ def plan_trials(
                     network=network,
                     routes=routes,
                     arrivals=arrivals,
+                    scale=scale,
                 )
             )
     return tuple(trials)
@@ -104,6 +116,26 @@ def plan_trials(
 def trial_seed(experiment_seed: int, repeat: int) -> int:
     """The seed of a repeat: the same for every policy, so that trials are paired."""
     return int(np.random.SeedSequence([experiment_seed, repeat]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _slowed(spec: ExperimentSpec, scale: float) -> ExperimentSpec:
+    """The experiment with the times that belong to the swarm's progress divided by `scale`.
+
+    A download takes 1 / scale of its time. So that as much of it is done when the last leecher comes, when a
+    peer announces again and when a portal's answer is old, these times grow alike. Delays stay, and the
+    client's own timers.
+    """
+    if scale == 1:
+        return spec
+    arrival = spec.swarm.arrival.model_copy(update={"within": spec.swarm.arrival.within / scale})
+    return spec.model_copy(
+        update={
+            "swarm": spec.swarm.model_copy(update={"arrival": arrival}),
+            "tracker": spec.tracker.model_copy(update={"interval": spec.tracker.interval / scale}),
+            "portals": spec.portals.model_copy(update={"refresh": spec.portals.refresh / scale}),
+            "timeout": spec.timeout / scale,
+        }
+    )
 
 
 def _compile(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> Network:

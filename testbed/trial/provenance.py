@@ -12,11 +12,19 @@ from testbed.emulation.capabilities import Engines
 from testbed.emulation.probes import program
 
 
-def notes(engines: Engines) -> list[str]:
+def notes(engines: Engines, scale: float = 1.0) -> list[str]:
     """What a reader of the result must know about the machine that made it."""
+    found = []
     if engines.delay == "none":
-        return ["Delays were not emulated: this kernel has no netem. Rates and queues were."]
-    return []
+        found.append(
+            "Delays were not emulated: this kernel has neither netem nor TUN/TAP. Rates and queues were."
+        )
+    if scale != 1:
+        found.append(
+            f"All rates were those of the topology times {scale:g}: downloads took about {1 / scale:.3g} "
+            "times as long as they would there, and bills by rate are as much smaller. Delays stayed."
+        )
+    return found
 
 
 def versions() -> dict[str, str]:

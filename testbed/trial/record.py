@@ -103,7 +103,7 @@ TABLES: Mapping[str, pa.Schema] = {
             ("p_distance", pa.float64()),
         ]
     ),
-    # One row each second: what the machine had to do.
+    # One row each second: what the machine had to do. Null is what it does not have: pressure, a delay line.
     "fidelity": pa.schema(
         [
             ("t_ns", pa.int64()),
@@ -113,6 +113,11 @@ TABLES: Mapping[str, pa.Schema] = {
             ("wakeup_late_s", pa.float64()),
             ("softnet_drops", pa.int64()),
             ("memory_available", pa.int64()),
+            ("cpu_pressure", pa.float64()),
+            ("datapath_late_s", pa.float64()),
+            ("line_cpu", pa.float64()),
+            ("line_late_s", pa.float64()),
+            ("line_lost", pa.int64()),
         ]
     ),
 }

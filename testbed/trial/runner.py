@@ -35,6 +35,7 @@ def run_trial(plan: TrialPlan, results: Path, engines: Engines, emit: Emit) -> T
         lab.build_network()
         lab.start_controller()
         lab.check_paths()
+        lab.measure_links()
         lab.start_portals()
         lab.start_tracker()
         lab.run_swarm()

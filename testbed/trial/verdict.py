@@ -7,21 +7,32 @@ judged by `testbed.emulation.fidelity`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 
-from testbed.spec.units import format_rate
+from testbed.emulation.links import needs_offload, shaping
+from testbed.spec.units import FRAME_BYTES, format_rate
 from testbed.topology.model import Network
 
 LOSS_LIMIT = 0.001
-"""Of the packets that a switch received, more than this may not be lost between its ports."""
+"""Of what a switch received, more than this may not be lost between its ports, nor come from nowhere."""
 
 RATE_TOLERANCE = 1.02
 """A link that carried more than this times its rate, over the swarm's life, was not shaped."""
 
+SECOND_TOLERANCE = 1.1
+"""The same for one second between two polls, whose times are those of the answers."""
+
+SHARE_OF_SECONDS = 0.1
+"""One such second may be an answer that came late; more than this share of all seconds is not."""
+
 _NAMED = 3
+_LARGEST_SEGMENT_BYTES = 65536
+_SMALLEST_FRAME_BYTES = 42  # an ARP request on a virtual link, which pads nothing
 
 
 def doubts(
@@ -41,6 +52,7 @@ def doubts(
         *_incomplete_records(peers, transfers, content_bytes),
         *_lossy_switches(network, links),
         *_fast_links(network, links, active_ns),
+        *_unexplained_drops(network, links),
     ]
 
 
@@ -78,42 +90,127 @@ def _incomplete_records(peers: pa.Table, transfers: pa.Table, content_bytes: int
         yield f"the block log of {_some(partial)} is not the whole content"
 
 
+@dataclass
+class _Balance:
+    """What went into a switch and what came out of it."""
+
+    packets_in: int = 0
+    packets_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    dropped: int = 0
+
+
 def _lossy_switches(network: Network, links: pa.Table) -> Iterator[str]:
-    """Switches that lost packets for which no link's queue answers.
+    """Switches that lost packets for which no link's queue answers, or sent what they had not received.
 
     Where a queue refuses a packet, Open vSwitch throws away what else it meant to send there in that moment,
-    so as many again as the queues count are theirs too.
+    so as many again as the queues count are theirs too. How large those were is not known: bytes lost are
+    exact where no queue dropped any.
     """
-    received: dict[str, int] = defaultdict(int)
-    gone: dict[str, int] = defaultdict(int)
+    balances: dict[str, _Balance] = defaultdict(_Balance)
     for row in _last_rows(links):
-        link = network.link_by_id[row["link"]]
-        received[link.other(row["direction"])] += row["packets"]
-        gone[row["direction"]] += row["packets"] + 2 * (row["drops"] or 0)
+        into = balances[network.link_by_id[row["link"]].other(row["direction"])]
+        into.packets_in += row["packets"]
+        into.bytes_in += row["bytes"]
+        out = balances[row["direction"]]
+        out.packets_out += row["packets"]
+        out.bytes_out += row["bytes"]
+        out.dropped += row["drops"] or 0
     for pop in network.pops:
-        lost = received[pop.id] - gone[pop.id]
-        if lost > LOSS_LIMIT * received[pop.id]:
+        found = balances[pop.id]
+        lost = found.packets_in - found.packets_out - 2 * found.dropped
+        lost_bytes = found.bytes_in - found.bytes_out
+        most_packets, most_bytes = LOSS_LIMIT * found.packets_in, LOSS_LIMIT * found.bytes_in + FRAME_BYTES
+        if lost > most_packets:
             yield (
-                f"the switch of {pop.id} lost {lost} of {received[pop.id]} packets beyond what queues dropped"
+                f"the switch of {pop.id} lost {lost} of {found.packets_in} packets beyond what queues dropped"
             )
+        elif not found.dropped and lost_bytes > most_bytes:
+            yield (
+                f"the switch of {pop.id} lost {lost_bytes} of {found.bytes_in} bytes, "
+                "and no queue dropped any"
+            )
+        if -lost_bytes > most_bytes:
+            yield f"the switch of {pop.id} sent {-lost_bytes} bytes more than it received, {found.bytes_in}"
 
 
 def _fast_links(network: Network, links: pa.Table, active_ns: tuple[int, int]) -> Iterator[str]:
+    """Links that carried more than their rate over the whole time, or in too many single seconds."""
     seconds = (active_ns[1] - active_ns[0]) / 1e9
-    for row in _last_rows(links):
-        limit = network.link_by_id[row["link"]].direction(row["direction"]).rate_bps
-        rate = row["bytes"] * 8 / seconds if seconds > 0 else 0.0
+    for (name, source), rows in _by_direction(links).items():
+        direction = network.link_by_id[name].direction(source)
+        limit = direction.rate_bps
+        rate = rows[-1]["bytes"] * 8 / seconds if seconds > 0 else 0.0
         if rate > RATE_TOLERANCE * limit:
             yield (
-                f"link {row['link']} carried {format_rate(rate)} from {row['direction']}, and it is set to "
+                f"link {name} carried {format_rate(rate)} from {source}, and it is set to "
                 f"{format_rate(limit)}"
             )
+            continue
+        burst_bits = shaping(direction, emulate_delay=False).burst_bytes * 8
+        over = [
+            (bits - burst_bits) / seconds
+            for bits, seconds in _windows(rows)
+            if bits - burst_bits > SECOND_TOLERANCE * limit * seconds
+        ]
+        if len(over) > SHARE_OF_SECONDS * (len(rows) - 1):
+            yield (
+                f"link {name} carried up to {format_rate(max(over))} from {source} in {len(over)} of "
+                f"{len(rows) - 1} seconds, and it is set to {format_rate(limit)}"
+            )
+
+
+def _windows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, float]]:
+    """(bits, seconds) between each two polls."""
+    for before, after in pairwise(rows):
+        if after["t_ns"] > before["t_ns"]:
+            yield (after["bytes"] - before["bytes"]) * 8, (after["t_ns"] - before["t_ns"]) / 1e9
+
+
+def _unexplained_drops(network: Network, links: pa.Table) -> Iterator[str]:
+    """Links that dropped packets although their queue can't have been full, nor is the loss they are set to.
+
+    A queue that was full is sent within seconds after it: where a link did not carry as many bytes around a
+    drop as its queue holds, the drop was not the queue's.
+    """
+    largest_bytes = _LARGEST_SEGMENT_BYTES if needs_offload(network) else FRAME_BYTES
+    for (name, source), rows in _by_direction(links).items():
+        direction = network.link_by_id[name].direction(source)
+        wanted = shaping(direction, emulate_delay=False)
+        full_bytes = wanted.queue_bytes or (wanted.queue_packets or 0) * _SMALLEST_FRAME_BYTES
+        drops = sum(dropped for dropped, carried in _drops(rows) if carried + largest_bytes < full_bytes)
+        by_chance = direction.loss * rows[-1]["packets"]
+        if drops > by_chance + 5 * by_chance**0.5:
+            yield f"link {name} dropped {drops} packets from {source} while its queue was not full"
+
+
+def _drops(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
+    """(packets dropped, bytes carried around that time), for each span between two looks at a queue.
+
+    Queues are read up to a second before the counters and empty into the next, so a row on both sides counts.
+    """
+    seen_drops, since = 0, 0
+    for number, row in enumerate(rows):
+        if row["drops"] is None:
+            continue
+        if row["drops"] > seen_drops:
+            before = rows[since - 1]["bytes"] if since else 0
+            yield row["drops"] - seen_drops, rows[min(number + 1, len(rows) - 1)]["bytes"] - before
+        seen_drops, since = row["drops"], number
 
 
 def _last_rows(links: pa.Table) -> list[dict[str, Any]]:
     """The last sample of each link direction; counters only grow."""
-    last = {(row["link"], row["direction"]): row for row in links.to_pylist()}
-    return list(last.values())
+    return [rows[-1] for rows in _by_direction(links).values()]
+
+
+def _by_direction(links: pa.Table) -> Mapping[tuple[str, str], list[dict[str, Any]]]:
+    """The samples of each (link, sending end), in order of time."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in links.to_pylist():
+        found[row["link"], row["direction"]].append(row)
+    return found
 
 
 def _some(names: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import traces
 
-from testbed.emulation.journal import RUNS, Journal, remove_run
-from testbed.emulation.processes import Process, Supervisor
+from testbed.emulation.journal import NAMESPACES, RUNS, Journal, remove_run
+from testbed.emulation.processes import Limits, Process, Supervisor
 from testbed.errors import RunError
 
 pytestmark = [
@@ -23,12 +23,21 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="namespaces need root"),
 ]
 
+LIMITS = (
+    "import resource as r;"
+    "print([r.getrlimit(kind)[0] for kind in (r.RLIMIT_CORE, r.RLIMIT_NOFILE, r.RLIMIT_DATA)], flush=True)"
+)
 FORKED = """
 import os, signal, sys, time
 from pathlib import Path
 
 def run(config):
     words = config.read_text().split()
+    if words[0] == "python":
+        exec(config.read_text().partition(" ")[2], {})
+        return 0
+    if words[0] == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("I am", words, "in", os.readlink("/proc/self/ns/net"), flush=True)
     if words[0] == "exit":
         return int(words[1])
@@ -199,6 +208,107 @@ def test_everything_ends_with_the_supervisor_even_when_it_is_killed(module: str,
     assert traces.of_run(tag) == []
 
 
+# --- limits ----------------------------------------------------------------------------------------------
+
+
+def test_a_program_has_the_limits_that_it_was_given_and_no_core_dump(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    limits = Limits(open_files=99, memory_bytes=2**30)
+    supervisor.start("limited", [sys.executable, "-c", LIMITS], log=log, limits=limits)
+    assert next_death(supervisor).exit_code == 0
+    assert log.read_text() == f"[0, 99, {2**30}]\n"
+
+
+def test_who_wants_more_memory_than_allowed_dies_and_says_so(supervisor: Supervisor, tmp_path: Path) -> None:
+    program = "block = bytearray(2**28); print(len(block))"
+    for memory_bytes, code, last in ((2**27, 1, "MemoryError"), (2**29, 0, str(2**28))):
+        log = tmp_path / str(memory_bytes)
+        limits = Limits(memory_bytes=memory_bytes)
+        supervisor.start("glutton", [sys.executable, "-c", program], log=log, limits=limits)
+        death = next_death(supervisor)
+        assert (death.exit_code, death.tail().splitlines()[-1]) == (code, last)
+
+
+def test_a_log_without_end_keeps_its_beginning_and_its_end_and_stays_small(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    log, most_bytes = tmp_path / "log", 20_000
+    count = "i=0; while :; do i=$((i+1)); echo line $i; done"
+    talker = supervisor.start("talker", ["sh", "-c", count], log=log, limits=Limits(log_bytes=most_bytes))
+
+    def cut_twice() -> bool:
+        supervisor.deaths(0.01)
+        heads = [line for line in log.read_text().splitlines() if line.endswith("to spare the disk]")]
+        return len(heads) == 1 and int(talker.tail().splitlines()[-2].removeprefix("line ")) > 100_000
+
+    wait_for(cut_twice, 60)
+    supervisor.stop([talker])
+    talker.trim_log()
+    first, *_, last = log.read_text().splitlines()
+    assert first == "line 1"
+    assert int(last.removeprefix("line ")) > 100_000
+    assert log.stat().st_size < most_bytes
+
+
+def test_forked_programs_have_the_limits_of_their_server(
+    supervisor: Supervisor, module: str, tmp_path: Path
+) -> None:
+    server = supervisor.fork_server(module, tmp_path / "server.log", Limits(open_files=77))
+    path = tmp_path / "limits.txt"
+    path.write_text(f"python {LIMITS}")
+    child = supervisor.fork(server, "child", path, log=tmp_path / "log")
+    assert next_death(supervisor) is child
+    assert child.exit_code == 0, child.tail()
+    assert child.tail().splitlines()[-1] == f"[0, 77, {Limits().memory_bytes}]"
+
+
+# --- ends ------------------------------------------------------------------------------------------------
+
+
+def test_all_processes_end_soon_even_those_that_do_not_listen(
+    supervisor: Supervisor, module: str, tmp_path: Path
+) -> None:
+    server = supervisor.fork_server(module, tmp_path / "server.log")
+    deaf = [
+        supervisor.fork(server, f"deaf{n}", config(tmp_path, "deaf"), log=tmp_path / f"{n}.log")
+        for n in range(3)
+    ]
+    deaf.append(
+        supervisor.start("deaf", ["sh", "-c", "trap '' TERM; echo in; sleep 1000"], log=tmp_path / "d.log")
+    )
+    wait_for(lambda: all("in" in process.tail() for process in deaf))
+    start = time.monotonic()
+    supervisor.stop_all()
+    # Two seconds is the promise, and a busy machine needs some more.
+    assert time.monotonic() - start < 4
+    assert [process.exit_code for process in deaf] == [-signal.SIGKILL] * 4
+    assert not any(alive(pid) for pid in (server.process.pid, *(process.pid for process in deaf)))
+
+
+def test_a_process_ends_with_its_sockets_and_devices(
+    supervisor: Supervisor, namespace: str, tmp_path: Path
+) -> None:
+    """The supervisor borrows them for a moment; none may stay with it."""
+    program = """
+        import fcntl, os, socket, struct, time
+        sockets = [socket.socket(socket.AF_PACKET, socket.SOCK_RAW) for _ in range(20)]
+        taps = [os.open("/dev/net/tun", os.O_RDWR) for _ in range(5)]
+        for number, tap in enumerate(taps):
+            fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"tap%d" % number, 0x1002))
+        print("up", flush=True)
+        time.sleep(1000)
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program)]
+    process = supervisor.start("switch", arguments, log=tmp_path / "log", namespace=namespace)
+    wait_for(lambda: process.exit_code is None and process.tail() == "up")
+    assert len(traces.interfaces(namespace)) == 6
+    supervisor.stop_all()
+    assert process.exit_code == -signal.SIGTERM
+    assert traces.interfaces(namespace) == ["lo"]
+
+
 # --- forked programs -------------------------------------------------------------------------------------
 
 
@@ -219,6 +329,28 @@ def test_a_forked_program_has_its_own_namespace_log_and_exit_code(
     assert "I am ['exit', '7']" in paths["exit 7"].read_text()
     assert "ValueError: Oops" in next(d for d in deaths if d.name == "raise Oops").tail()
     assert (tmp_path / "server.log").read_text() == ""
+
+
+def test_hundreds_of_programs_start_in_namespaces_of_their_own(
+    supervisor: Supervisor, journal: Journal, module: str, tmp_path: Path
+) -> None:
+    names = [f"{journal.tag}.h{number}" for number in range(200)]
+    for name in names:
+        journal.namespace(name)
+    lines = "".join(f"netns add {name}\n" for name in names)
+    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+    server = supervisor.fork_server(module, tmp_path / "server.log")
+    start = time.monotonic()
+    path = config(tmp_path, "sleep")
+    started = [
+        supervisor.fork(server, name, path, log=tmp_path / f"{name}.log", namespace=name) for name in names
+    ]
+    wait_for(lambda: all("I am" in process.tail() for process in started), 60)
+    # Five seconds is the promise.
+    assert time.monotonic() - start < 15
+    for process in started:
+        assert Path(f"/proc/{process.pid}/ns/net").stat().st_ino == (NAMESPACES / process.name).stat().st_ino
+    assert supervisor.deaths() == []
 
 
 def test_a_killed_forked_program_is_told_from_one_that_was_stopped(
@@ -271,12 +403,20 @@ def test_a_fork_server_that_can_not_import_its_module_says_why(
 # --- the journal -----------------------------------------------------------------------------------------
 
 
+def test_what_a_run_calls_for_a_moment_is_found_by_its_tag(journal: Journal) -> None:
+    called = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    wait_for(lambda: called.pid in traces.processes(journal.tag))
+    assert journal.close().processes == 1
+    assert called.wait(5) == -signal.SIGTERM
+    assert "TESTBED_RUN" not in os.environ
+
+
 def test_closing_a_journal_ends_processes_that_nobody_supervises(journal: Journal, namespace: str) -> None:
     marked = subprocess.Popen(
         ["sleep", "1000"], env={**os.environ, "TESTBED_RUN": journal.tag}, start_new_session=True
     )
     inside = subprocess.Popen(["ip", "netns", "exec", namespace, "sleep", "1000"], start_new_session=True)
-    other = subprocess.Popen(["sleep", "1000"])
+    other = subprocess.Popen(["sleep", "1000"], env={**os.environ, "TESTBED_RUN": "another"})
     try:
         wait_for(lambda: len(traces.processes(journal.tag)) > 0)
         cleaned = journal.close()

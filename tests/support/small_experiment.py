@@ -45,7 +45,8 @@ def plans(
     *changes: tuple[str, str],
     topology: str = small_topology.TEXT,
     environment: Mapping[str, str] | None = None,
+    scale: float = 1.0,
 ) -> tuple[TrialPlan, ...]:
     """The trials of the experiment with `changes`."""
     spec, document, topology_spec, _ = load_experiment(write(folder, *changes, topology=topology))
-    return plan_trials(spec, document, topology_spec, environment or {})
+    return plan_trials(spec, document, topology_spec, environment or {}, scale)

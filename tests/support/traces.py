@@ -9,6 +9,7 @@ from pathlib import Path
 NAMESPACES = Path("/run/netns")
 RUNS = Path("/run/testbed")
 MEMORY = Path("/dev/shm")
+TEMPORARY = Path("/tmp")
 
 
 def of_run(tag: str) -> list[str]:
@@ -16,9 +17,15 @@ def of_run(tag: str) -> list[str]:
     return [
         *(f"namespace {path.name}" for path in NAMESPACES.glob(f"*{tag}*")),
         *(f"interface {name}" for name in interfaces() if name.startswith(tag)),
-        *(f"folder {path}" for base in (RUNS, MEMORY) for path in base.glob(f"*{tag}*")),
+        *(f"mount {mount}" for mount in mounts() if tag in mount),
+        *(f"folder {path}" for base in (RUNS, MEMORY, TEMPORARY) for path in base.glob(f"*{tag}*")),
         *(f"process {pid}" for pid in processes(tag)),
     ]
+
+
+def mounts() -> list[str]:
+    """Where something is mounted."""
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
 
 
 def interfaces(namespace: str = "") -> list[str]:

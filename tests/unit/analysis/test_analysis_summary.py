@@ -33,6 +33,7 @@ def test_summary_json_has_the_agreed_form(results):
     analyze(results)
     summary = json.loads((results / "summary.json").read_text())
     assert summary["experiment"] == "quickstart"
+    assert summary["scale"] == 1.0
     assert list(summary["policies"]) == ["native", "p4p"]
     completion = summary["policies"]["p4p"]["completion_s.mean"]
     assert completion["n"] == 2
@@ -47,6 +48,7 @@ def test_summary_json_has_the_agreed_form(results):
         "id": "native-0-a1b2c3",
         "policy": "native",
         "repeat": 0,
+        "scale": 1.0,
         "verdict": "valid",
         "reasons": [],
     }

@@ -24,7 +24,7 @@ def test_json_has_the_verdict_the_engines_and_every_check() -> None:
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["ready"] else 1)
     assert report["engines"]["datapath"] in ("system", "netdev")
-    assert report["engines"]["delay"] in ("netem", "none")
+    assert report["engines"]["delay"] in ("netem", "line", "none")
     for check in report["checks"]:
         assert set(check) == {"name", "group", "state", "found", "meaning", "mend", "required"}
         assert check["state"] in ("ok", "degraded", "missing", "unknown")

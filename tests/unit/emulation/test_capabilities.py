@@ -12,6 +12,8 @@ import pytest
 from testbed.emulation.capabilities import (
     NETEM,
     OVS_KERNEL_DATAPATH,
+    REDIRECTION,
+    TAP,
     Capabilities,
     Check,
     Engines,
@@ -44,18 +46,21 @@ def result(
 
 
 @pytest.mark.parametrize(
-    ("ovs", "netem", "expected"),
+    ("ovs", "netem", "tap", "expected"),
     [
-        ("ok", "ok", Engines("system", "netem")),
-        ("missing", "ok", Engines("netdev", "netem")),
-        ("ok", "missing", Engines("system", "none")),
-        ("unknown", "unknown", Engines("netdev", "none")),
-        ("degraded", "degraded", Engines("netdev", "none")),
+        ("ok", "ok", "ok", Engines("system", "netem")),
+        ("missing", "ok", "ok", Engines("netdev", "netem")),
+        ("ok", "missing", "ok", Engines("system", "line")),
+        ("ok", "missing", "missing", Engines("system", "none")),
+        ("unknown", "unknown", "unknown", Engines("netdev", "none")),
+        ("degraded", "degraded", "degraded", Engines("netdev", "none")),
     ],
 )
-def test_engines_are_the_best_that_work(ovs: State, netem: State, expected: Engines) -> None:
-    capabilities = Capabilities((result(OVS_KERNEL_DATAPATH, ovs), result(NETEM, netem)))
-    assert choose_engines(capabilities) == expected
+def test_engines_are_the_best_that_work(ovs: State, netem: State, tap: State, expected: Engines) -> None:
+    results = (result(OVS_KERNEL_DATAPATH, ovs), result(NETEM, netem), result(TAP, tap))
+    assert choose_engines(Capabilities((*results, result(REDIRECTION, "ok")))) == expected
+    # Both ways of delaying pass packets from device to device.
+    assert choose_engines(Capabilities((*results, result(REDIRECTION, "missing")))).delay == "none"
 
 
 def test_engines_without_any_probing_are_those_that_work_everywhere() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,9 @@ def test_every_veth_pair_is_made_once_with_its_ends_where_they_belong(network: N
 def test_every_direction_of_every_link_is_shaped_at_its_sending_end(network: Network, delay: str) -> None:
     plan = blueprint(network, Engines("netdev", delay))  # type: ignore[arg-type]
     lines = {(batch.namespace, line) for batch in plan.shaping_batches() for line in batch.lines}
-    assert len(lines) == 3 * 2 * len(network.links)
+    delayed = [link for link in network.links if link.forward.delay_s or link.backward.delay_s]
+    assert len(plan.wires) == (2 * len(delayed) if delay == "netem" else 0)
+    assert len(lines) == 3 * 2 * len(network.links) + 3 * len(plan.wires)
     for link in network.links:
         for end in (link.a, link.b):
             device, direction = plan.devices[link.id, end], link.direction(end)
@@ -72,8 +75,64 @@ def test_every_direction_of_every_link_is_shaped_at_its_sending_end(network: Net
                 line for place, line in lines if place == device.namespace and f" dev {device.name} " in line
             ]
             assert sum(f"rate {direction.rate_bps}bit" in line for line in mine) == 1
-            delayed = [f"delay {direction.delay_s * 1e6:.0f}us" in line for line in mine]
-            assert any(delayed) == (delay == "netem" and direction.delay_s > 0)
+            assert not any("netem" in line for line in mine)
+            if (link.id, end) in plan.wires:
+                wire = plan.wires[link.id, end]
+                netem = f"root handle 1: netem delay {direction.delay_s * 1e6:.0f}us"
+                assert any(
+                    line.startswith(f"qdisc add dev {wire.name} {netem}")
+                    for place, line in lines
+                    if place == wire.namespace
+                )
+
+
+def test_a_wire_stands_between_the_two_ends_of_a_link_that_has_a_delay(network: Network) -> None:
+    plan = blueprint(network, Engines("system", "netem"))
+    cables: dict[tuple[str, str], tuple[str, str]] = {}
+    for batch in plan.pair_batches():
+        for line in batch.lines:
+            words = line.split()
+            near = (batch.namespace, words[3])
+            far = (words[10] if "netns" in words else batch.namespace, words[8])
+            cables[near], cables[far] = far, near
+    for link in network.links:
+        for source, target in ((link.a, link.b), (link.b, link.a)):
+            sender, receiver = plan.devices[link.id, source], plan.devices[link.id, target]
+            there = cables[sender.namespace, sender.name]
+            wire = plan.wires.get((link.id, source))
+            if wire is None:
+                assert there == (receiver.namespace, receiver.name)
+                continue
+            # What comes in at the near end of the wire leaves by the far one, whose netem delays it.
+            assert there == (wire.namespace, wire.other)
+            assert cables[wire.namespace, wire.name] == (receiver.namespace, receiver.name)
+            assert len(wire.name) <= 15
+            assert wire.name.startswith(TAG)
+
+
+def test_with_a_delay_line_hosts_are_plugged_in_by_another_device_than_they_send_through(
+    network: Network,
+) -> None:
+    plan = blueprint(network, Engines("netdev", "line"))
+    assert [host.namespace for host in plan.line_hosts] == [f"{TAG}.{host.id}" for host in network.hosts]
+    assert {(host.tap, host.uplink) for host in plan.line_hosts} == {("eth0", "up0")}
+    made = " ".join(line for batch in plan.pair_batches() for line in batch.lines)
+    assert made.count(" up0") == len(network.hosts)
+    assert "eth0" not in made
+    assert not plan.wires
+    assert {plan.devices[host.link, host.id].name for host in network.hosts} == {"eth0"}
+
+
+def test_a_network_without_any_delay_needs_no_delay_line(network: Network) -> None:
+    links = tuple(
+        replace(
+            link, forward=replace(link.forward, delay_s=0.0), backward=replace(link.backward, delay_s=0.0)
+        )
+        for link in network.links
+    )
+    plan = blueprint(replace(network, links=links), Engines("netdev", "line"))
+    assert not plan.has_delay_line
+    assert plan.line_hosts == ()
 
 
 def test_a_host_has_one_address_and_knows_its_gateway_without_asking(network: Network) -> None:

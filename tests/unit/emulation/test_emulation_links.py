@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +14,17 @@ from testbed.emulation.links import (
     FRAME_BYTES,
     LEAST_QUEUE_FRAMES,
     QUEUE_S,
+    all_mismatches,
+    change_lines,
     gso_segments,
     mismatches,
     needs_offload,
-    rates_in,
+    questions,
+    read_back,
     shaping,
     tc_lines,
+    wire_lines,
+    wire_mismatches,
 )
 from testbed.topology.model import Direction, Host, Link, Network
 
@@ -29,26 +36,77 @@ def test_a_direction_becomes_a_class_of_its_rate_with_a_queue_of_a_tenth_of_a_se
         "qdisc add dev eth0 root handle 1: htb default 1",
         "class add dev eth0 parent 1: classid 1:1 htb rate 10000000bit ceil 10000000bit"
         " burst 3028 cburst 3028 quantum 1514",
-        "qdisc add dev eth0 parent 1:1 handle 10: pfifo limit 83",
+        "qdisc add dev eth0 parent 1:1 handle 10: bfifo limit 125000",
     )
 
 
-def test_an_emulated_delay_is_a_netem_that_holds_the_queue_and_what_is_on_the_wire() -> None:
-    leaf = tc_lines("eth0", shaping(TEN_MEGABIT, emulate_delay=True))[-1]
-    # 20 ms of 10 Mbit/s are 16.5 frames.
-    assert leaf == f"qdisc add dev eth0 parent 1:1 handle 10: netem delay 20000us limit {83 + 17 + 1}"
+def test_a_delay_is_no_matter_of_the_device_that_is_shaped() -> None:
+    with_delay, without = (shaping(TEN_MEGABIT, emulate_delay=emulate) for emulate in (True, False))
+    assert tc_lines("eth0", with_delay) == tc_lines("eth0", without)
 
 
-def test_a_direction_without_delay_needs_no_netem_where_there_is_one() -> None:
-    assert "pfifo" in tc_lines("eth0", shaping(Direction(10_000_000), emulate_delay=True))[-1]
+def test_the_end_of_a_wire_delays_what_leaves_it_and_passes_on_what_enters_it() -> None:
+    qdisc, ingress, passed_on = wire_lines("w1", "w2", shaping(TEN_MEGABIT, emulate_delay=True))
+    # 20 ms of 10 Mbit/s are 25,000 bytes, or 417 of the shortest frames.
+    assert qdisc == "qdisc add dev w1 root handle 1: netem delay 20000us limit 1417"
+    assert ingress == "qdisc add dev w1 handle ffff: ingress"
+    assert passed_on.startswith("filter add dev w1 parent ffff:")
+    assert passed_on.endswith("mirred egress redirect dev w2")
+
+
+def test_a_queue_is_as_long_as_its_link_says() -> None:
+    in_packets = shaping(Direction(10_000_000, queue_packets=7), emulate_delay=False)
+    in_bytes = shaping(Direction(10_000_000, queue_bytes=4321), emulate_delay=False)
+    assert tc_lines("eth0", in_packets)[-1].endswith("pfifo limit 7")
+    assert tc_lines("eth0", in_bytes)[-1].endswith("bfifo limit 4321")
+
+
+def test_a_loss_is_a_filter_into_a_class_that_swallows() -> None:
+    lines = tc_lines("eth0", shaping(Direction(10_000_000, loss=0.25), emulate_delay=False))
+    assert lines[3:] == (
+        "class add dev eth0 parent 1: classid 1:2 htb rate 10000000bit quantum 1514",
+        "qdisc add dev eth0 parent 1:2 handle 20: blackhole",
+        "filter add dev eth0 parent 1: protocol all prio 1 handle 1 bpf bytecode"
+        " '4,32 0 0 4294963256,53 1 0 1073741824,6 0 0 65538,6 0 0 0'",
+    )
 
 
 @given(st.integers(1000, 100 * 10**9))
 def test_every_rate_has_room_for_a_burst_of_two_frames_and_a_queue(rate_bps: int) -> None:
     wanted = shaping(Direction(rate_bps), emulate_delay=False)
+    assert wanted.queue_bytes is not None
     assert wanted.burst_bytes >= 2 * FRAME_BYTES
-    assert wanted.queue_frames >= LEAST_QUEUE_FRAMES
-    assert wanted.queue_frames * FRAME_BYTES * 8 >= rate_bps * QUEUE_S - FRAME_BYTES * 8
+    assert LEAST_QUEUE_FRAMES * FRAME_BYTES <= wanted.queue_bytes < 2**31
+    assert wanted.queue_bytes >= rate_bps * QUEUE_S / 8 - 1
+
+
+def test_a_change_touches_what_changed_and_deletes_nothing() -> None:
+    before = shaping(Direction(10_000_000, loss=0.1, queue_bytes=50_000), emulate_delay=False)
+    slower = shaping(Direction(5_000_000, loss=0.1, queue_bytes=50_000), emulate_delay=False)
+    assert change_lines("eth0", before, slower) == (
+        "class change dev eth0 parent 1: classid 1:1 htb rate 5000000bit ceil 5000000bit"
+        " burst 3028 cburst 3028 quantum 1514",
+    )
+    shorter = shaping(Direction(10_000_000, loss=0.1, queue_bytes=20_000), emulate_delay=False)
+    assert change_lines("eth0", before, shorter) == (
+        "qdisc change dev eth0 parent 1:1 handle 10: bfifo limit 20000",
+    )
+    (loss,) = change_lines("eth0", before, replace(before, loss=0.0))
+    assert loss.startswith("filter change dev eth0 ")
+    assert ",53 1 0 0," in loss
+    assert change_lines("eth0", before, before) == ()
+    without = replace(before, loss=0.0)
+    assert [line.split()[0:2] for line in change_lines("eth0", without, before)] == [
+        ["class", "add"],
+        ["qdisc", "add"],
+        ["filter", "add"],
+    ]
+
+
+def test_a_queue_in_bytes_does_not_become_one_in_packets() -> None:
+    in_packets = shaping(Direction(10_000_000, queue_packets=7), emulate_delay=False)
+    with pytest.raises(ValueError, match="eth0"):
+        change_lines("eth0", in_packets, shaping(Direction(10_000_000), emulate_delay=False))
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.sampled_from(["", "K", "M", "G"])), max_size=5))
@@ -58,7 +116,7 @@ def test_rates_are_read_as_tc_writes_them(rates: list[tuple[int, str]]) -> None:
         f"class htb 1:1 root leaf 10: prio 0 rate {number}{unit}bit ceil 1Gbit burst 3028b cburst 3028b \n"
         for number, unit in rates
     )
-    assert rates_in(text) == [number * factors[unit] for number, unit in rates]
+    assert read_back(text).rates_bps == tuple(number * factors[unit] for number, unit in rates)
 
 
 @pytest.mark.parametrize(
@@ -73,40 +131,88 @@ def test_rates_are_read_as_tc_writes_them(rates: list[tuple[int, str]]) -> None:
 )
 def test_a_rate_is_read_with_its_suffix(words: str, rate_bps: int) -> None:
     line = f"class htb 1:1 root leaf 10: prio 0 rate {words} ceil 99Mbit burst 3028b cburst 3028b \n"
-    assert rates_in(line) == [rate_bps]
+    # The class of lost packets has a rate too.
+    lost = "class htb 1:2 root leaf 20: prio 0 rate 77Mbit ceil 77Mbit burst 3028b cburst 3028b \n"
+    assert read_back(line + lost).rates_bps == (rate_bps,)
 
 
-def pfifo(limit: int) -> dict[str, Any]:
-    return {"kind": "pfifo", "handle": "10:", "parent": "1:1", "options": {"limit": limit}}
+def test_a_newer_tc_tells_classes_in_json_and_bytes_a_second() -> None:
+    classes = [
+        {"class": "htb", "handle": "1:1", "root": True, "leaf": "10:", "prio": 0, "rate": 187500},
+        {"class": "htb", "handle": "1:2", "root": True, "leaf": "20:", "prio": 0, "rate": 1},
+    ]
+    assert read_back(json.dumps(classes)).rates_bps == (1_500_000,)
 
 
-def netem(delay_s: float) -> dict[str, Any]:
-    options = {"limit": 101, "delay": {"delay": delay_s, "jitter": 0, "correlation": 0}}
-    return {"kind": "netem", "handle": "10:", "parent": "1:1", "options": options}
+def leaf(kind: str, limit: int) -> dict[str, Any]:
+    return {"kind": kind, "handle": "10:", "parent": "1:1", "options": {"limit": limit}}
+
+
+def netem(delay_s: float, limit: int = 1417) -> dict[str, Any]:
+    options = {"limit": limit, "delay": {"delay": delay_s, "jitter": 0, "correlation": 0}}
+    return {"kind": "netem", "handle": "1:", "root": True, "options": options}
 
 
 HTB = {"kind": "htb", "handle": "1:", "root": True, "options": {}}
 
 
 def test_what_is_as_wanted_has_no_mismatch() -> None:
-    without, with_delay = (shaping(TEN_MEGABIT, emulate_delay=emulate) for emulate in (False, True))
-    assert mismatches("eth0", without, 10_000_000, [HTB, pfifo(83)]) == []
-    assert mismatches("eth0", with_delay, 10_000_000, [HTB, netem(0.020)]) == []
+    wanted = shaping(TEN_MEGABIT, emulate_delay=True)
+    assert mismatches("eth0", wanted, 10_000_000, [HTB, leaf("bfifo", 125_000)]) == []
+    assert wire_mismatches("w1", wanted, [netem(0.020)]) == []
+    in_packets = replace(wanted, queue_bytes=None, queue_packets=7)
+    assert mismatches("eth0", in_packets, 10_000_000, [HTB, leaf("pfifo", 7)]) == []
 
 
 def test_a_mismatch_names_the_device_and_both_values() -> None:
-    without, with_delay = (shaping(TEN_MEGABIT, emulate_delay=emulate) for emulate in (False, True))
-    assert mismatches("eth0", without, 9_000_000, [HTB, pfifo(1000)]) == [
+    wanted = shaping(TEN_MEGABIT, emulate_delay=True)
+    assert mismatches("eth0", wanted, 9_000_000, [HTB, leaf("pfifo", 1000)]) == [
         "eth0: rate is 9000000 bit/s, wanted 10000000",
-        "eth0: queue is 1000 frames, wanted 83",
+        "eth0: queue is pfifo 1000, wanted bfifo 125000",
     ]
-    assert mismatches("eth0", with_delay, 10_000_000, [HTB, netem(0.1)]) == [
-        "eth0: delay is 0.1 s, wanted 0.02"
+    assert mismatches("eth0", wanted, 10_000_000, [HTB]) == ["eth0: 0 leaf qdiscs, wanted 1"]
+    assert wire_mismatches("w1", wanted, [netem(0.1, 1000)]) == [
+        "w1: delay is 0.1 s, wanted 0.02",
+        "w1: it holds 1000 packets, wanted 1417",
     ]
-    assert mismatches("eth0", with_delay, 10_000_000, [HTB, pfifo(83)]) == [
-        "eth0: delay is 0.0 s, wanted 0.02"
+    assert wire_mismatches("w1", wanted, [HTB]) == ["w1: 0 netem qdiscs, wanted 1"]
+
+
+def lossy_answers(device: str, threshold: int) -> str:
+    """What `tc -j` prints for a device with loss."""
+    program = [(32, 4294963256), (53, threshold), (6, 65538), (6, 0)]
+    code = {"length": 4, "insns": [{"code": code, "jt": 0, "jf": 0, "k": k} for code, k in program]}
+    filters = [
+        {"parent": "1:", "protocol": "all", "pref": 1, "kind": "bpf", "chain": 0},
+        {"kind": "bpf", "chain": 0, "options": {"handle": "0x1", "not_in_hw": True, "bytecode": code}},
     ]
-    assert mismatches("eth0", without, 10_000_000, [HTB]) == ["eth0: 0 leaf qdiscs, wanted 1"]
+    qdiscs = [{**HTB, "dev": device}, {**leaf("bfifo", 125_000), "dev": device}]
+    rate = "class htb 1:1 root leaf 10: prio 0 rate 10Mbit ceil 10Mbit burst 3028b cburst 3028b"
+    return "\n".join([rate, json.dumps(filters), json.dumps(qdiscs)])
+
+
+@given(st.floats(0.0001, 0.99))
+def test_a_loss_is_read_back_and_compared(loss: float) -> None:
+    wanted = shaping(Direction(10_000_000, loss=loss), emulate_delay=False)
+    threshold = round(loss * 2**32)
+    assert questions({"eth0": wanted}) == ("class show dev eth0", "filter show dev eth0", "qdisc show")
+    assert f"53 1 0 {threshold}," in tc_lines("eth0", wanted)[-1]
+    assert all_mismatches({"eth0": wanted}, {}, read_back(lossy_answers("eth0", threshold))) == ()
+    (wrong,) = all_mismatches({"eth0": wanted}, {}, read_back(lossy_answers("eth0", threshold + 4096)))
+    assert wrong.startswith("eth0: loss is 0.")
+    assert wrong.endswith(f"wanted {loss}")
+
+
+def test_a_device_that_is_not_shaped_or_loses_nothing_is_missed() -> None:
+    wanted = shaping(Direction(10_000_000, loss=0.1), emulate_delay=False)
+    assert all_mismatches({"eth0": wanted}, {}, read_back("[]")) == ("0 shaped devices, wanted 1",)
+    rate = lossy_answers("eth0", 0).splitlines()[0]
+    assert all_mismatches({"eth0": wanted}, {}, read_back(rate)) == ("0 devices with loss, wanted 1",)
+
+
+def test_a_loss_of_nearly_all_fits_into_what_the_kernel_compares() -> None:
+    wanted = shaping(Direction(10_000_000, loss=1 - 1e-12), emulate_delay=False)
+    assert wanted.loss_threshold == 2**32 - 1
 
 
 @pytest.mark.parametrize(
@@ -115,10 +221,11 @@ def test_a_mismatch_names_the_device_and_both_values() -> None:
 )
 def test_a_rate_that_the_kernel_rounds_or_tc_cuts_is_no_mismatch(wanted_bps: int, printed_bps: int) -> None:
     wanted = shaping(Direction(wanted_bps), emulate_delay=False)
-    leaf = pfifo(wanted.queue_frames)
-    assert mismatches("eth0", wanted, printed_bps, [HTB, leaf]) == []
+    assert wanted.queue_bytes is not None
+    qdiscs = [HTB, leaf("bfifo", wanted.queue_bytes)]
+    assert mismatches("eth0", wanted, printed_bps, qdiscs) == []
     for wrong in (printed_bps - max(8, wanted_bps // 500), wanted_bps + 8):
-        assert len(mismatches("eth0", wanted, wrong, [HTB, leaf])) == 1
+        assert len(mismatches("eth0", wanted, wrong, qdiscs)) == 1
 
 
 def test_slow_hosts_send_single_segments_and_fast_ones_a_millisecond_at_once() -> None:

@@ -20,7 +20,9 @@ from testbed.topology.compile import compile_network
 from testbed.topology.plausibility import warnings_in
 
 TOPOLOGY = read_yaml(
-    small_topology.TEXT
+    small_topology.TEXT.replace("delay: 4 ms", "delay: 4 ms\n    loss: 1 %\n    queue: 20 ms").replace(
+        "delay: 2 ms", "delay: 2 ms, loss: [1 %, 0 %], queue: [50 packets, 64 KiB]"
+    )
     + "ixps: {market: {at: [1, 2], members: {left.two: 1 Gbit/s, right.only: 1 Gbit/s}, weight: 3}}\n",
     Path("small.yaml"),
     Places(),
@@ -43,6 +45,11 @@ WORDS = st.sampled_from(
         "0 s",
         "1 Gbit/s",
         "1e99 Gbit/s",
+        "5 %",
+        "20 ms",
+        "1e17 s",
+        "50 packets",
+        "9 kB",
         "left",
         "left.one",
         "10.0.0.0/8",

@@ -53,6 +53,8 @@ def test_every_file_that_ships_is_valid_by_its_schema(path: Path) -> None:
         {"isps": {"left": {"asn": 1, "pops": {"a": {}}, "pids": "city"}}},
         {"access": {"line": {"down": "8 Mbit", "up": "1 Mbit/s"}}},
         {"access": {"line": "no-such-profile"}},
+        {"access": {"line": {"down": "8 Mbit/s", "up": "1 Mbit/s", "loss": 0.5}}},
+        {"access": {"line": {"down": "8 Mbit/s", "up": "1 Mbit/s", "queue": ["50 packets", "5 Mbit/s"]}}},
         {"ixps": {"x": {"members": {"left": "1 Gbit/s", "right.b": "1 Gbit/s"}}}},
         {"links": []},
     ],
@@ -67,6 +69,12 @@ def test_both_directions_may_differ_and_one_value_stands_for_both() -> None:
         link = {"between": ["a", "b"], "capacity": capacity}
         isps = {"left": {"asn": 1, "pops": {"a": {}, "b": {}}, "links": [link]}}
         assert complaints("topology", {**TOPOLOGY, "isps": isps}) == []
+
+
+@pytest.mark.parametrize("queue", ["50 packets", "64 KiB", ["20 ms", "1 packet"]])
+def test_a_queue_may_be_packets_or_a_size_or_a_time(queue: Any) -> None:
+    line = {"down": "8 Mbit/s", "up": "1 Mbit/s", "loss": ["0.5 %", "0 %"], "queue": queue}
+    assert complaints("topology", {**TOPOLOGY, "access": {"line": line}}) == []
 
 
 def test_a_part_that_others_include_needs_no_name_and_a_whole_one_needs_isps() -> None:

@@ -56,7 +56,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "weight: 3",
         "wieght: 3",
         "small.yaml:10: unknown key 'wieght'\n"
-        "  allowed: between, capacity, delay, weight, background\n"
+        "  allowed: between, capacity, delay, weight, background, loss, queue\n"
         "  to mend it: did you mean 'weight'?",
     ),
     "an unknown section": (
@@ -183,14 +183,14 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "line:",
         "small.yaml:38: access.line: has no value\n"
         "  allowed: dsl-2008, cable-2008, fibre-2008, adsl2plus, vdsl2, docsis3, docsis31, gpon, lte, 5g, "
-        "or {down, up, delay}",
+        "or {down, up, delay, loss, queue}",
     ),
     "an access line that is a list": (
         "line: {down: 8 Mbit/s, up: 1 Mbit/s, delay: 2 ms}",
         "line: [8 Mbit/s, 1 Mbit/s]",
         "small.yaml:38: access.line: a list is no access line\n"
         "  allowed: dsl-2008, cable-2008, fibre-2008, adsl2plus, vdsl2, docsis3, docsis31, gpon, lte, 5g, "
-        "or {down, up, delay}",
+        "or {down, up, delay, loss, queue}",
     ),
     "an ISP without PoPs": (
         "      only: {metro: town}\n",
@@ -241,6 +241,97 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "background: [2 Mbit/s, 10 Mbit/s]",
         "small.yaml:17: the background load leaves nothing of the link between one and two\n"
         "  allowed: at least 1 kbit/s less than 'capacity', in each direction",
+    ),
+    "a loss without a percent sign": (
+        "capacity: 50 Mbit/s",
+        "capacity: 50 Mbit/s, loss: 0.5",
+        "small.yaml:10: isps.carrier.links.0.loss: 0.5 has no unit\n"
+        "  allowed: a number and one of %, such as 0.5 %",
+    ),
+    "a loss in words": (
+        "capacity: 50 Mbit/s",
+        "capacity: 50 Mbit/s, loss: 5 percent",
+        "small.yaml:10: isps.carrier.links.0.loss: '5 percent' has an unknown unit; did you mean '5 %'?\n"
+        "  allowed: a number and one of %, such as 0.5 %",
+    ),
+    "a loss of everything": (
+        "delay: 4 ms",
+        "delay: 4 ms\n    loss: [0 %, 100 %]",
+        "small.yaml:33: interdomain.1.loss.1: '100 %' is too large\n  allowed: less than 100 %",
+    ),
+    "a loss below nothing": (
+        "delay: 2 ms",
+        "delay: 2 ms, loss: -1 %",
+        "small.yaml:38: access.line.loss: '-1 %' is not a quantity\n"
+        "  allowed: a number and one of %, such as 0.5 %",
+    ),
+    "one loss in a list of two": (
+        "delay: 2 ms",
+        "delay: 2 ms, loss: [1 %]",
+        "small.yaml:38: access.line.loss: has 1 entry\n  allowed: exactly 2",
+    ),
+    "a queue without a unit": (
+        "capacity: 50 Mbit/s",
+        "capacity: 50 Mbit/s, queue: 50",
+        "small.yaml:10: isps.carrier.links.0.queue: 50 has no unit\n"
+        "  allowed: a number and one of packet, packets, B, kB, MB, GB, KiB, MiB, GiB, ns, us, ms, s, min, "
+        "h, d, such as 50 packets",
+    ),
+    "a queue with a unit of its own": (
+        "delay: 2 ms",
+        "delay: 2 ms, queue: 50 pkts",
+        "small.yaml:38: access.line.queue: '50 pkts' has an unknown unit; did you mean '50 packets'?\n"
+        "  allowed: a number and one of packet, packets, B, kB, MB, GB, KiB, MiB, GiB, ns, us, ms, s, min, "
+        "h, d, such as 50 packets",
+    ),
+    "a queue of a rate": (
+        "capacity: 50 Mbit/s",
+        "capacity: 50 Mbit/s, queue: 5 Mbit/s",
+        "small.yaml:10: isps.carrier.links.0.queue: '5 Mbit/s' has an unknown unit\n"
+        "  allowed: a number and one of packet, packets, B, kB, MB, GB, KiB, MiB, GiB, ns, us, ms, s, min, "
+        "h, d, such as 50 packets",
+    ),
+    "a queue of no packets": (
+        "delay: 4 ms",
+        "delay: 4 ms\n    queue: 0 packets",
+        "small.yaml:33: interdomain.1.queue: 0 packets are no queue\n"
+        "  allowed: a whole number of packets from 1 to 2147483647",
+    ),
+    "a queue of half a packet": (
+        "delay: 4 ms",
+        "delay: 4 ms\n    queue: 2.5 packets",
+        "small.yaml:33: interdomain.1.queue: 2.5 packets are no queue\n"
+        "  allowed: a whole number of packets from 1 to 2147483647",
+    ),
+    "a queue of less than a frame": (
+        "delay: 4 ms",
+        "delay: 4 ms\n    queue: 1513 B",
+        "small.yaml:33: the queue of the link between right.only and carrier.edge is 1513 bytes\n"
+        "  allowed: from 1514, a full frame, to 2147483647 bytes, in each direction",
+    ),
+    "a queue too short at what the background load leaves": (
+        "background: 2 Mbit/s",
+        "background: [0 bit/s, 9 Mbit/s], queue:\n        [10 ms,\n        12 ms]",
+        "small.yaml:19: the queue of the link between one and two is 1500 bytes at 1 Mbit/s\n"
+        "  allowed: from 1514, a full frame, to 2147483647 bytes, in each direction",
+    ),
+    "a queue too short for the slower direction of an access line": (
+        "delay: 2 ms",
+        "delay: 2 ms, queue: 5 ms",
+        "small.yaml:38: the queue of access profile line is 625 bytes at 1 Mbit/s\n"
+        "  allowed: from 1514, a full frame, to 2147483647 bytes, in each direction",
+    ),
+    "a queue too short both ways": (
+        "capacity: 50 Mbit/s",
+        "capacity: 50 Mbit/s, queue: 0 s",
+        "small.yaml:10: the queue of the link between hub and edge is 0 bytes at 50 Mbit/s\n"
+        "  allowed: from 1514, a full frame, to 2147483647 bytes, in each direction",
+    ),
+    "a queue longer than any": (
+        "capacity: 50 Mbit/s",
+        "capacity: 50 Mbit/s, queue: [20 ms, 1 h]",
+        "small.yaml:10: the queue of the link between hub and edge is 22500000000 bytes at 50 Mbit/s\n"
+        "  allowed: from 1514, a full frame, to 2147483647 bytes, in each direction",
     ),
     "a PID rule that does not exist": (
         "pids: {north: [two], south: [one]}",

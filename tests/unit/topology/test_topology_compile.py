@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from pathlib import Path
@@ -145,6 +146,42 @@ def test_the_two_directions_of_a_link_may_differ(tmp_path: Path) -> None:
     assert link.backward == Direction(1_000_000, 0.003, 4.0, 4_000_000)
     assert link.backward.capacity_bps == 5_000_000
     assert link.backward.utilisation(500_000) == pytest.approx(0.9)
+
+
+def test_loss_and_queue_of_each_direction_are_a_share_and_packets_or_bytes(tmp_path: Path) -> None:
+    given_both = "capacity: 20 Mbit/s, weight: 2, loss: 0.5 %, queue: [50 packets, 64 KiB]"
+    link = compiled(tmp_path, "capacity: 20 Mbit/s, weight: 2", given_both).link_by_id["left.one--left.two"]
+    assert (link.forward.loss, link.backward.loss) == (0.005, 0.005)
+    assert (link.forward.queue_packets, link.forward.queue_bytes) == (50, None)
+    assert (link.backward.queue_packets, link.backward.queue_bytes) == (None, 65536)
+
+
+def test_a_queue_in_time_is_that_at_the_rate_which_background_load_leaves(tmp_path: Path) -> None:
+    loaded = "capacity: 5 Mbit/s\n    queue: 20 ms\n    background: [1 Mbit/s, 3 Mbit/s]\n    tariff"
+    network = compiled(tmp_path, "capacity: 5 Mbit/s\n    tariff", loaded)
+    link = network.link_by_id["left.one--carrier.hub"]
+    assert (link.forward.queue_bytes, link.backward.queue_bytes) == (10_000, 5_000)
+
+
+def test_an_access_line_gives_loss_and_queue_towards_the_host_first(tmp_path: Path) -> None:
+    line = "delay: 2 ms, loss: [1 %, 2 %], queue: [80 ms, 30 packets]}"
+    text = small_topology.TEXT.replace("delay: 2 ms}", line)
+    spec, _ = load_topology(small_topology.write(tmp_path, text))
+    network = compile_network(spec, small_topology.REQUESTS)
+    link = network.link_by_id["left.one.leecher1--left.one"]
+    assert link.backward == Direction(8_000_000, 0.002, loss=0.01, queue_bytes=80_000)
+    assert link.forward == Direction(1_000_000, 0.002, loss=0.02, queue_packets=30)
+    assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network
+
+
+def test_a_network_written_before_there_were_loss_and_queues_is_read(tmp_path: Path) -> None:
+    network = small_topology.network(tmp_path)
+    data = network.to_json()
+    for link in data["links"]:
+        for way in ("forward", "backward"):
+            for key in ("loss", "queue_bytes", "queue_packets"):
+                del link[way][key]
+    assert Network.from_json(data) == network
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,30 @@ def test_what_ships_gets_no_warning(path: Path) -> None:
             "down: 8 kbit/s",
             "small.yaml:31: access profile line is very slow (down): 8 kbit/s\n  to mend it: check the unit",
         ),
+        (
+            "capacity: 50 Mbit/s",
+            "capacity: 50 Mbit/s, loss: [1 %, 12.5 %]",
+            "small.yaml:9: the link between hub and edge loses 12.5 % of its packets\n"
+            "  to mend it: check the figure: it is in percent",
+        ),
+        (
+            "down: 8 Mbit/s, up: 1 Mbit/s",
+            "down: 8 Mbit/s, up: 1 Mbit/s, loss: 10 %",
+            "small.yaml:31: access profile line loses 10 % of its packets\n"
+            "  to mend it: check the figure: it is in percent",
+        ),
+        (
+            "capacity: 50 Mbit/s",
+            "capacity: 50 Mbit/s, background: [0 bit/s, 49 Mbit/s], queue: 1000 kB",
+            "small.yaml:9: the link between hub and edge has a queue that takes 8 s to drain\n"
+            "  to mend it: check the unit",
+        ),
+        (
+            "down: 8 Mbit/s, up: 1 Mbit/s",
+            "down: 8 Mbit/s, up: 1 Mbit/s, queue: [900 ms, 100 packets]",
+            "small.yaml:31: access profile line has a queue that takes 1.21 s to drain\n"
+            "  to mend it: check the unit",
+        ),
     ],
 )
 def test_a_likely_mistake_gets_exactly_this_warning(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -80,6 +104,11 @@ def test_a_likely_mistake_gets_exactly_this_warning(tmp_path: Path, old: str, ne
 def test_a_delay_a_little_below_that_of_light_is_let_pass_as_places_are_rounded(tmp_path: Path) -> None:
     near = small_topology.TEXT.replace("capacity: 50 Mbit/s", "capacity: 50 Mbit/s, delay: 2.3 ms")
     assert warnings(small_topology.write(tmp_path, near)) == []
+
+
+def test_much_loss_and_long_queues_within_the_limits_get_no_warning(tmp_path: Path) -> None:
+    much = small_topology.TEXT.replace("50 Mbit/s", "50 Mbit/s, loss: 9.9 %, queue: [1 s, 4000 packets]", 1)
+    assert warnings(small_topology.write(tmp_path, much)) == []
 
 
 def test_an_isp_without_a_link_to_another_is_named_and_so_are_the_pairs_without_a_route(

@@ -160,6 +160,19 @@ def test_a_row_has_the_drops_and_backlog_that_were_last_seen(raw: Path, network:
     assert [(row["drops"], row["backlog"]) for row in rows] == [(None, None), (0, 10), (0, 10), (5, 0)]
 
 
+def test_drops_of_before_the_start_do_not_count(raw: Path, network: Network) -> None:
+    key, state = (BORDER, "left.one"), QueueState(bytes=1, packets=1, drops=7, backlog_bytes=0)
+    queues: list[tuple[int, Queues]] = [
+        (START - 5, {key: state}),
+        (START + 400, {key: replace(state, drops=9)}),
+    ]
+    write_lines(
+        raw / "counters.jsonl", *(poll(t, "left.one", {BORDER: (t, 1, 0, 0)}) for t in (-9, 300, 500))
+    )
+    rows = list(link_rows(raw / "counters.jsonl", network, START, queues))
+    assert [row["drops"] for row in rows] == [0, 2]
+
+
 def test_announces_name_hosts_and_a_torn_last_line_is_left_out(raw: Path, network: Network) -> None:
     line = {
         "t_ns": START + 3,

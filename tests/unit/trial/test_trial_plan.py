@@ -147,3 +147,23 @@ def test_more_peers_than_addresses_are_an_error_with_their_line(tmp_path: Path) 
     small = small_topology.TEXT.replace("asn: 30", "asn: 30\n    prefix: 10.77.0.0/22")
     message = error(tmp_path, ("isp: right, count: 1", "isp: right, count: 2000"), topology=small)
     assert message.startswith("tiny.yaml:9: PoP right.only has room for ")
+
+
+def test_times_of_the_swarm_grow_as_rates_shrink(tmp_path: Path) -> None:
+    whole, half = small_experiment.plans(tmp_path)[0], small_experiment.plans(tmp_path, scale=0.5)[0]
+    assert half.scale == 0.5
+    assert half.experiment.timeout == 2 * whole.experiment.timeout
+    assert half.experiment.tracker.interval == 2 * whole.experiment.tracker.interval
+    assert half.experiment.portals.refresh == 2 * whole.experiment.portals.refresh
+    assert half.experiment.swarm.content == whole.experiment.swarm.content
+    # The same crowd, in twice the time.
+    for slow, quick in zip(half.arrivals, whole.arrivals, strict=True):
+        assert slow.host == quick.host
+        if quick.start_s:
+            assert slow.start_s - SEEDS_FIRST_S == pytest.approx(2 * (quick.start_s - SEEDS_FIRST_S))
+
+
+def test_a_scale_of_one_gives_the_ids_of_an_unscaled_run_and_another_gives_others(tmp_path: Path) -> None:
+    whole = ids(small_experiment.plans(tmp_path))
+    assert ids(small_experiment.plans(tmp_path, scale=1.0)) == whole
+    assert not set(ids(small_experiment.plans(tmp_path, scale=0.5)).values()) & set(whole.values())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -48,29 +50,95 @@ def found(
     return doubts(network, links(*rows), peers(hash_ok), blocks(), 100, unfinished, 60.0, (0, 10 * SECOND))
 
 
+UP = {"link": "carrier.hub.seed1--carrier.hub", "direction": "carrier.hub.seed1"}
+ACROSS = {"link": BORDER, "direction": "carrier.hub"}
+DOWN = {"link": "left.one.leecher1--left.one", "direction": "left.one"}
+
+
 def test_nothing_speaks_against_a_trial_whose_switches_send_what_they_receive(network: Network) -> None:
-    into = {"link": "carrier.hub.seed1--carrier.hub", "direction": "carrier.hub.seed1", "packets": 1000}
-    out = {"link": BORDER, "direction": "carrier.hub", "packets": 900, "drops": 100}
-    onward = {"link": "left.one.leecher1--left.one", "direction": "left.one", "packets": 900}
+    into = {**UP, "packets": 1000, "bytes": 1_000_000}
+    out = {**ACROSS, "packets": 900, "bytes": 900_000, "drops": 100}
+    onward = {**DOWN, "packets": 900, "bytes": 900_000}
     assert found(network, into, out, onward) == []
 
 
 def test_a_switch_that_loses_packets_which_no_queue_dropped_is_named(network: Network) -> None:
-    into = {"link": "carrier.hub.seed1--carrier.hub", "direction": "carrier.hub.seed1", "packets": 1000}
-    out = {"link": BORDER, "direction": "carrier.hub", "packets": 990}
-    onward = {"link": "left.one.leecher1--left.one", "direction": "left.one", "packets": 990}
-    assert found(network, into, out, onward) == [
+    into, out = {**UP, "packets": 1000}, {**ACROSS, "packets": 990}
+    assert found(network, into, out, {**DOWN, "packets": 990}) == [
         "the switch of carrier.hub lost 10 of 1000 packets beyond what queues dropped"
+    ]
+
+
+def test_a_switch_whose_packets_get_shorter_is_named(network: Network) -> None:
+    into = {**UP, "packets": 1000, "bytes": 1_000_000}
+    out = {**ACROSS, "packets": 1000, "bytes": 990_000}
+    assert found(network, into, out, {**DOWN, "packets": 1000, "bytes": 990_000}) == [
+        "the switch of carrier.hub lost 10000 of 1000000 bytes, and no queue dropped any"
+    ]
+
+
+def test_a_switch_that_sends_what_it_did_not_receive_is_named(network: Network) -> None:
+    into = {**UP, "packets": 1000, "bytes": 1_000_000}
+    out = {**ACROSS, "packets": 2000, "bytes": 2_000_000}
+    assert found(network, into, out, {**DOWN, "packets": 2000, "bytes": 2_000_000}) == [
+        "the switch of carrier.hub sent 1000000 bytes more than it received, 1000000"
+    ]
+
+
+def carried(*each_second: int) -> list[dict[str, Any]]:
+    """Rows of the link between two ISPs that carried so many bytes in each second, from host to host."""
+    into = {"link": "left.one.portal--left.one", "direction": "left.one.portal"}
+    across = {"link": BORDER, "direction": "left.one"}
+    out = {"link": "carrier.hub.seed1--carrier.hub", "direction": "carrier.hub"}
+    return [
+        {"t_ns": second * SECOND, "bytes": total, **where}
+        for second, total in enumerate(accumulate(each_second, initial=0))
+        for where in (into, across, out)
     ]
 
 
 def test_a_link_that_carried_more_than_its_rate_was_not_shaped(network: Network) -> None:
     # 5 Mbit/s for 10 s are 6.25 MB
-    row = {"link": BORDER, "direction": "left.one", "bytes": 6_500_000}
-    assert found(network, row) == [
+    assert found(network, *carried(*[650_000] * 10)) == [
         f"link {BORDER} carried 5.2 Mbit/s from left.one, and it is set to 5 Mbit/s"
     ]
-    assert found(network, {**row, "bytes": 6_250_000}) == []
+    assert found(network, *carried(*[625_000] * 10)) == []
+
+
+def test_a_link_that_was_over_its_rate_in_many_seconds_is_named_with_the_most(network: Network) -> None:
+    # 800 kB are 6.4 Mbit/s, of which one burst of two frames is allowed.
+    reasons = found(network, *carried(800_000, 0, 800_000, *[100_000] * 7))
+    assert reasons == [
+        f"link {BORDER} carried up to 6.38 Mbit/s from left.one in 2 of 10 seconds, and it is set to 5 Mbit/s"
+    ]
+    assert found(network, *carried(800_000, *[100_000] * 9)) == []
+
+
+def test_drops_of_a_queue_that_cannot_have_been_full_are_named(network: Network) -> None:
+    # A tenth of a second at 5 Mbit/s: 62.5 kB fit into the queue.
+    def reasons(*each_second: int) -> list[str]:
+        rows = carried(*each_second)
+        late = [row for row in rows if row["t_ns"] >= 6 * SECOND and row["link"] == BORDER]
+        for row in late:
+            row.update(drops=7)
+        return found(network, *rows)
+
+    assert reasons(*[10_000] * 10) == [
+        f"link {BORDER} dropped 7 packets from left.one while its queue was not full"
+    ]
+    assert reasons(*[0] * 5, 70_000, *[0] * 4) == []
+
+
+def test_drops_that_a_links_loss_explains_are_no_reason(network: Network) -> None:
+    lossy = tuple(
+        replace(link, forward=replace(link.forward, loss=0.01)) if link.id == BORDER else link
+        for link in network.links
+    )
+    rows = carried(*[10_000] * 10)
+    for row in rows:
+        row.update(packets=row["bytes"] // 100, drops=row["bytes"] // 10_000 if row["link"] == BORDER else 0)
+    assert found(network, *rows) != []
+    assert found(replace(network, links=lossy), *rows) == []
 
 
 def test_only_the_last_sample_of_a_counter_counts(network: Network) -> None:

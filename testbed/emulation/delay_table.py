@@ -1,0 +1,155 @@
+"""How long each frame is on its way: the whole delay of a path, looked up once, where its sender sends. Pure.
+
+A network with its routes comes in; arrays go out that a delay line searches by source host and destination
+address. Another table follows a reroute or a changed link.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from testbed.topology.model import Network
+from testbed.topology.routing import Routes
+
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class DelayTable:
+    """Delays in ns. With H hosts, T known addresses and P PoPs that have hosts or whose gateway is known:
+
+    `host_pop` (H) and `up_ns` (H, host to PoP) by sending host; `addresses` (T, sorted IPv4), `target_pop`
+    (T), `down_ns` (T, PoP to host) by destination; `between_ns` (P, P) by PoP of source and destination.
+    A gateway is a switch, which answers at once and without a delay of its own: what is sent to one
+    (`is_gateway`, T) takes the time there and back on its way there.
+    """
+
+    host_pop: NDArray[np.int64]
+    up_ns: NDArray[np.int64]
+    back_ns: NDArray[np.int64]
+    addresses: NDArray[np.int64]
+    target_pop: NDArray[np.int64]
+    down_ns: NDArray[np.int64]
+    is_gateway: NDArray[np.bool_]
+    between_ns: NDArray[np.int64]
+
+    def save(self, path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, **vars(self))
+
+    @staticmethod
+    def load(path: Path) -> DelayTable:
+        with np.load(path) as arrays:
+            return DelayTable(**{name: arrays[name] for name in arrays.files})
+
+
+@dataclass(frozen=True)
+class Forwarding:
+    """What the emulation itself takes one way: `base_s` at the ends, `hop_s` in each switch."""
+
+    base_s: float = 0.0
+    hop_s: float = 0.0
+
+    def path_s(self, switches: int) -> float:
+        return self.base_s + self.hop_s * switches
+
+
+def fitted_forwarding(excesses: Sequence[tuple[float, float]]) -> Forwarding:
+    """The `Forwarding` that explains best how much longer one way took than it should.
+
+    `excesses` are (switches on the way, seconds) and at least two; least squares with no negative part.
+    """
+    switches = np.array([[1.0, count] for count, _ in excesses])
+    base_s, hop_s = nnls(switches, np.array([excess for _, excess in excesses]))[0]
+    return Forwarding(float(base_s), float(hop_s))
+
+
+def delay_table(network: Network, routes: Routes, forwarding: Forwarding = Forwarding()) -> DelayTable:
+    """The delays of all paths from the hosts of `network`, in their order; those cut off have no delay.
+
+    Each is less by what `forwarding` takes, so that both together are the path's; none is negative.
+    """
+    hosts = network.hosts
+    pops = list(dict.fromkeys(host.pop for host in hosts))
+    at = {pop: number for number, pop in enumerate(pops)}
+    links = [network.link_by_id[host.link] for host in hosts]
+    down = [_ns(link.direction(host.pop).delay_s) for host, link in zip(hosts, links, strict=True)]
+    rows = [
+        (int(ipaddress.IPv4Address(host.ip)), at[host.pop], delay, False)
+        for host, delay in zip(hosts, down, strict=True)
+    ]
+    rows += [
+        (int(ipaddress.IPv4Address(network.pop_by_id[pop].gateway_ip)), at[pop], 0, True) for pop in pops
+    ]
+    rows.sort()
+    addresses, target_pop, down_ns, is_gateway = zip(*rows, strict=True)
+    return DelayTable(
+        host_pop=np.array([at[host.pop] for host in hosts], np.int64),
+        # The base is part of every path, so it goes off the access link; the line ends negative sums at zero.
+        up_ns=np.array(
+            [
+                _ns(link.direction(host.id).delay_s - forwarding.base_s)
+                for host, link in zip(hosts, links, strict=True)
+            ],
+            np.int64,
+        ),
+        back_ns=np.array(down, np.int64),
+        addresses=np.array(addresses, np.int64),
+        target_pop=np.array(target_pop, np.int64),
+        down_ns=np.array(down_ns, np.int64),
+        is_gateway=np.array(is_gateway, np.bool_),
+        between_ns=_between(network, routes, pops, forwarding),
+    )
+
+
+def _between(
+    network: Network, routes: Routes, pops: Sequence[str], forwarding: Forwarding
+) -> NDArray[np.int64]:
+    delays = np.zeros((len(pops), len(pops)), np.int64)
+    for row, source in enumerate(pops):
+        for column, destination in enumerate(pops):
+            if routes.reaches(source, destination):
+                switches = len(routes.path(source, destination)) + 1
+                delay_s = path_delay_s(network, routes, source, destination)
+                delays[row, column] = _ns(delay_s - forwarding.hop_s * switches)
+    return delays
+
+
+@dataclass(frozen=True)
+class OneWay:
+    """What a packet meets from host to host: the links' delays in sum, and how many switches."""
+
+    delay_s: float
+    switches: int
+
+
+def one_way(network: Network, routes: Routes, source: str, destination: str) -> OneWay:
+    """The way between two hosts (ids), their access links included."""
+    start, end = network.host_by_id[source], network.host_by_id[destination]
+    up = network.link_by_id[start.link].direction(source)
+    down = network.link_by_id[end.link].direction(end.pop)
+    return OneWay(
+        up.delay_s + path_delay_s(network, routes, start.pop, end.pop) + down.delay_s,
+        len(routes.path(start.pop, end.pop)) + 1,
+    )
+
+
+def path_delay_s(network: Network, routes: Routes, source: str, destination: str) -> float:
+    """The sum of the delays of the links from PoP to PoP, in the direction in which they are crossed."""
+    total, here = 0.0, source
+    for name in routes.path(source, destination):
+        link = network.link_by_id[name]
+        total += link.direction(here).delay_s
+        here = link.other(here)
+    return total
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)

@@ -1,0 +1,239 @@
+"""Links for real: round trips, loss, queues, changes under traffic, with whichever delay engine there is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import small_experiment
+import small_topology
+
+from testbed.emulation.capabilities import probe_engines
+from testbed.emulation.delay_table import one_way
+from testbed.emulation.processes import enter_namespace
+from testbed.errors import RunError
+from testbed.trial.laboratory import Laboratory
+from testbed.trial.plan import TrialPlan
+
+pytestmark = [
+    pytest.mark.emulation,
+    pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="building networks needs root"),
+]
+LEECHER, SERVER, SEED = "left.one.leecher1", "left.one.portal", "carrier.hub.seed1"
+FAR = "right.only.leecher1"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> TrialPlan:
+    lossy = small_topology.TEXT.replace("    delay: 4 ms\n", "    delay: 4 ms\n    loss: 20 %\n")
+    return small_experiment.plans(tmp_path_factory.mktemp("spec"), topology=lossy)[0]
+
+
+@pytest.fixture(scope="module")
+def lab(plan: TrialPlan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    engines = probe_engines()
+    if engines.delay == "none":
+        pytest.skip("no delay engine here")
+    with Laboratory(plan, tmp_path_factory.mktemp("lab"), engines, lambda _: None) as lab:
+        lab.build_network()
+        lab.start_controller()
+        lab.check_paths()
+        yield lab
+
+
+def pings(lab: Laboratory, source: str, target: str, count: int) -> list[float]:
+    """The round trips, in seconds, of those pings that came back."""
+    address = lab.plan.network.host_by_id[target].ip
+    namespace = lab.net.blueprint.namespace(source)
+    arguments = ["ping", "-n", "-c", str(count), "-i", "0.01", "-W", "1", address]
+    done = subprocess.run(
+        ["ip", "netns", "exec", namespace, *arguments], capture_output=True, text=True, check=False
+    )
+    return [float(number) / 1000 for number in re.findall(r"time=([0-9.]+) ms", done.stdout)]
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(LEECHER, SERVER), (SERVER, SEED), (SEED, SERVER), (LEECHER, "left.two.leecher1"), (LEECHER, SEED)],
+)
+def test_a_round_trip_takes_the_sum_of_the_delays_of_the_links(
+    lab: Laboratory, plan: TrialPlan, source: str, target: str
+) -> None:
+    ways = ((source, target), (target, source))
+    wanted_s = sum(one_way(plan.network, plan.routes, *way).delay_s for way in ways)
+    found = sorted(pings(lab, source, target, 51))
+    assert len(found) == 51
+    assert abs(found[25] - wanted_s) < 2e-3
+
+
+def test_a_lossy_link_loses_its_share_in_both_directions(lab: Laboratory) -> None:
+    back = len(pings(lab, FAR, SEED, 400))
+    # Of 400, 64 % come back: 0.8 there and 0.8 back; four standard deviations are 38.
+    assert abs(back - 256) < 40
+
+
+def test_what_a_link_loses_is_counted_where_it_was_lost(lab: Laboratory, plan: TrialPlan) -> None:
+    (link,) = (link for link in plan.network.links if link.forward.loss)
+    before = lab.net.queues()[link.id, link.b].drops
+    back = len(pings(lab, SEED, FAR, 200))
+    lost = lab.net.queues()[link.id, link.b].drops - before
+    assert back + lost <= 200
+    assert 15 < lost < 70
+
+
+def test_a_rate_is_changed_under_traffic_and_no_queue_is_lost(lab: Laboratory, plan: TrialPlan) -> None:
+    link = plan.network.host_by_id[SERVER].link
+    original = plan.network.link_by_id[link].direction(SERVER)
+    faster, slower = (replace(original, rate_bps=rate) for rate in (4_000_000, 1_000_000))
+    lab.net.change_link(link, SERVER, faster)
+    try:
+        with received(lab, SERVER, LEECHER) as count:
+            time.sleep(1.0)
+            first = rate_bps(count)
+            lab.net.change_link(link, SERVER, slower)
+            time.sleep(1.5)  # what waited in the queue leaves at the new rate
+            second = rate_bps(count)
+    finally:
+        lab.net.change_link(link, SERVER, original)
+    assert 0.85 < first / (faster.rate_bps * 1448 / 1514) < 1.05
+    assert 0.85 < second / (slower.rate_bps * 1448 / 1514) < 1.05
+
+
+class received:
+    """While in this context, one host sends to another as fast as TCP can; the value counts what arrives."""
+
+    def __init__(self, lab: Laboratory, source: str, target: str) -> None:
+        self._lab, self._ends = lab, (source, target)
+        self._stop = threading.Event()
+        self.bytes = 0
+
+    def __enter__(self) -> received:
+        source, target = self._ends
+        address = self._lab.plan.network.host_by_id[target].ip
+        server = in_namespace(self._lab, target, lambda: socket.create_server((address, 7000)))
+        out = in_namespace(self._lab, source, lambda: socket.create_connection((address, 7000), 5))
+        taken, _ = server.accept()
+        server.close()
+        out.settimeout(0.2)
+        taken.settimeout(0.2)
+        self._sockets = (out, taken)
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        for connection in self._sockets:
+            connection.close()
+
+    def _send(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._sockets[0].send(bytes(8192))
+            except TimeoutError:
+                continue
+
+    def _receive(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.bytes += len(self._sockets[1].recv(65536))
+            except TimeoutError:
+                continue
+
+
+def rate_bps(count: received) -> float:
+    before, begun = count.bytes, time.monotonic()
+    time.sleep(2.0)
+    return (count.bytes - before) * 8 / (time.monotonic() - begun)
+
+
+def in_namespace(lab: Laboratory, host: str, make: Callable[[], socket.socket]) -> socket.socket:
+    """What `make` makes in a thread that lives in the host's namespace."""
+    found: list[socket.socket] = []
+
+    def run() -> None:
+        enter_namespace(lab.net.blueprint.namespace(host))
+        found.append(make())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    return found[0]
+
+
+def test_a_delay_is_changed_under_traffic(lab: Laboratory, plan: TrialPlan) -> None:
+    link = plan.network.host_by_id[LEECHER].link
+    original = plan.network.link_by_id[link].direction(LEECHER)
+    before = sorted(pings(lab, LEECHER, SERVER, 31))[15]
+    lab.net.change_link(link, LEECHER, replace(original, delay_s=original.delay_s + 0.030))
+    try:
+        after = sorted(pings(lab, LEECHER, SERVER, 31))[15]
+    finally:
+        lab.net.change_link(link, LEECHER, original)
+    assert 0.028 < after - before < 0.032
+    assert abs(sorted(pings(lab, LEECHER, SERVER, 31))[15] - before) < 2e-3
+
+
+def test_a_loss_comes_and_goes(lab: Laboratory, plan: TrialPlan) -> None:
+    link = plan.network.host_by_id[LEECHER].link
+    original = plan.network.link_by_id[link].direction(LEECHER)
+    for loss, least, most in ((0.5, 60, 140), (0.1, 160, 196), (0.0, 200, 200)):
+        lab.net.change_link(link, LEECHER, replace(original, loss=loss))
+        assert least <= len(pings(lab, LEECHER, SERVER, 200)) <= most
+
+
+def test_a_queue_holds_what_it_is_set_to(lab: Laboratory, plan: TrialPlan) -> None:
+    link = plan.network.host_by_id[LEECHER].link
+    original = plan.network.link_by_id[link].direction(LEECHER)
+    lab.net.change_link(link, LEECHER, replace(original, queue_bytes=20_000))
+    try:
+        address = plan.network.host_by_id[SERVER].ip
+        out = in_namespace(lab, LEECHER, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        before = lab.net.uplink_queues()[link, LEECHER]
+        for _ in range(60):
+            try:
+                out.sendto(bytes(1472), (address, 9))
+            except OSError:
+                continue
+        after = lab.net.uplink_queues()[link, LEECHER]
+        out.close()
+    finally:
+        lab.net.change_link(link, LEECHER, original)
+    # 20,000 bytes are 13 frames; a burst of two leaves at once, and the rest of 60 is lost.
+    assert 60 - 13 - 6 <= after.drops - before.drops <= 60 - 13
+
+
+def test_a_link_without_delay_gets_none_where_nothing_can_delay_it(lab: Laboratory, plan: TrialPlan) -> None:
+    link = plan.network.host_by_id[SEED].link
+    original = plan.network.link_by_id[link].direction(SEED)
+    if lab.net.delay_line:
+        pytest.skip("a delay line delays every link")
+    with pytest.raises(RunError, match="was built without a delay"):
+        lab.net.change_link(link, SEED, replace(original, delay_s=0.01))
+
+
+def test_a_delay_line_that_dies_is_named(plan: TrialPlan, tmp_path: Path) -> None:
+    engines = probe_engines()
+    if engines.delay != "line":
+        pytest.skip("this kernel delays by itself")
+    with Laboratory(plan, tmp_path, engines, lambda _: None) as lab:
+        lab.build_network()
+        assert lab.net.delay_line is not None
+        os.kill(lab.net.delay_line.pid, signal.SIGKILL)
+        (dead,) = lab.supervisor.deaths(5.0)
+        assert "delay line was killed by signal SIGKILL" in str(dead.death())
+        with pytest.raises(RunError, match="delay line"):
+            lab.net.follow(plan.routes)

@@ -1,0 +1,153 @@
+"""The delay line's arithmetic: delays of paths, the lookup for a frame, the heap of frames that wait."""
+
+from __future__ import annotations
+
+import heapq
+import ipaddress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_topology
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from testbed.emulation import delay_kernel
+from testbed.emulation.delay_line import LineCounters
+from testbed.emulation.delay_table import (
+    DelayTable,
+    Forwarding,
+    delay_table,
+    fitted_forwarding,
+    one_way,
+    path_delay_s,
+)
+from testbed.topology.model import Network
+from testbed.topology.routing import Routes, compute_routes
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    return small_topology.network(tmp_path_factory.mktemp("topology"))
+
+
+@pytest.fixture(scope="module")
+def routes(network: Network) -> Routes:
+    return compute_routes(network)
+
+
+def frame(destination: str, kind: bytes = b"\x08\x00") -> NDArray[np.uint8]:
+    ethernet = bytes(12) + kind
+    ip = bytes(16) + ipaddress.IPv4Address(destination).packed
+    return np.frombuffer(ethernet + ip + bytes(40), np.uint8)
+
+
+def delay_ns(table: DelayTable, host: int, data: NDArray[np.uint8]) -> int:
+    return int(delay_kernel.delay_of(data, host, *vars(table).values()))
+
+
+def test_a_frame_to_a_host_is_delayed_by_all_links_of_its_path(network: Network, routes: Routes) -> None:
+    table = delay_table(network, routes)
+    for number, source in enumerate(network.hosts):
+        for target in network.hosts:
+            wanted = one_way(network, routes, source.id, target.id).delay_s
+            assert delay_ns(table, number, frame(target.ip)) == pytest.approx(wanted * 1e9, abs=3)
+    # By hand: access lines of 2 ms at both ends, and 4 ms between the ISPs.
+    carrier = path_delay_s(network, routes, "carrier.edge", "carrier.hub")
+    there = one_way(network, routes, "right.only.leecher1", "carrier.hub.seed1")
+    assert there.delay_s == pytest.approx(0.002 + 0.004 + carrier)
+    assert there.switches == 3
+
+
+def test_a_ping_to_a_gateway_takes_the_time_there_and_back_on_its_way_there(
+    network: Network, routes: Routes
+) -> None:
+    table = delay_table(network, routes)
+    source = network.host_by_id["right.only.leecher1"]
+    number = network.hosts.index(source)
+    gateway = network.pop_by_id["left.one"].gateway_ip
+    seen = delay_ns(table, number, frame(gateway))
+    server = "left.one.portal"  # its own access link has no delay
+    both = one_way(network, routes, source.id, server), one_way(network, routes, server, source.id)
+    assert seen == pytest.approx(sum(way.delay_s for way in both) * 1e9, abs=3)
+
+
+@pytest.mark.parametrize(
+    "data", [frame("192.0.2.1"), frame("10.1.1.2", b"\x08\x06"), frame("255.255.255.255"), frame("0.0.0.0")]
+)
+def test_what_the_table_does_not_know_takes_the_access_links_delay(
+    network: Network, routes: Routes, data: NDArray[np.uint8]
+) -> None:
+    number = next(n for n, host in enumerate(network.hosts) if host.id == "left.two.leecher1")
+    assert delay_ns(delay_table(network, routes), number, data) == 2_000_000
+
+
+def test_what_forwarding_takes_comes_off_each_path_once(network: Network, routes: Routes) -> None:
+    plain, less = delay_table(network, routes), delay_table(network, routes, Forwarding(50e-6, 100e-6))
+    for number, source in enumerate(network.hosts):
+        for target in network.hosts:
+            data = frame(target.ip)
+            switches = one_way(network, routes, source.id, target.id).switches
+            difference = delay_ns(plain, number, data) - delay_ns(less, number, data)
+            assert difference == pytest.approx(50_000 + 100_000 * switches, abs=3)
+
+
+def test_a_table_follows_a_reroute_and_is_read_as_it_was_written(
+    network: Network, routes: Routes, tmp_path: Path
+) -> None:
+    slow = {"left.one", "carrier.hub"}
+    links = tuple(
+        replace(link, forward=replace(link.forward, delay_s=0.5)) if {link.a, link.b} == slow else link
+        for link in network.links
+    )
+    table = delay_table(replace(network, links=links), routes)
+    table.save(tmp_path / "table.npz")
+    read = DelayTable.load(tmp_path / "table.npz")
+    assert list(vars(read)) == list(vars(table))
+    pairs = zip(vars(table).values(), vars(read).values(), strict=True)
+    assert all(np.array_equal(mine, other) for mine, other in pairs)
+    number = next(n for n, host in enumerate(network.hosts) if host.id == "left.one.leecher1")
+    seed = network.host_by_id["carrier.hub.seed1"]
+    assert delay_ns(read, number, frame(seed.ip)) == pytest.approx(502_000_000, abs=3)
+
+
+@settings(deadline=None)  # SciPy and numba take their time at the first call
+@given(st.floats(0, 1e-3), st.floats(0, 1e-3))
+def test_forwarding_is_found_from_what_it_makes_of_paths(base_s: float, hop_s: float) -> None:
+    found = fitted_forwarding([(hops, base_s + hops * hop_s) for hops in (1, 1, 2, 4)])
+    assert found.base_s == pytest.approx(base_s, abs=1e-9)
+    assert found.hop_s == pytest.approx(hop_s, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_size=200))
+def test_frames_leave_in_the_order_in_which_they_are_due_and_came(steps: list[tuple[bool, int]]) -> None:
+    capacity = 16
+    due, order = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
+    slots = np.arange(capacity, dtype=np.int32)
+    size, number = 0, 0
+    waiting: list[tuple[int, int, int]] = []
+    for put, moment in steps:
+        if put and size < capacity:
+            due[size], order[size] = moment, number
+            heapq.heappush(waiting, (moment, number, int(slots[size])))
+            size, number = size + 1, number + 1
+            delay_kernel.push(due, order, slots, size)
+        elif size:
+            assert (due[0], order[0], slots[0]) == heapq.heappop(waiting)
+            delay_kernel.pop(due, order, slots, size)
+            size -= 1
+        assert sorted(slots) == list(range(capacity))
+
+
+def test_lateness_is_told_by_the_end_of_the_class_that_holds_the_share() -> None:
+    none = (0,) * delay_kernel.LATE_CLASSES
+    late = (5, 0, 0, 90, 4, 1, *none[6:])
+    counters = LineCounters(100, 0, 0, 0, 0, 0, late)
+    before = LineCounters(0, 0, 0, 0, 0, 0, none)
+    assert counters.late_s(0.5, before) == pytest.approx(8e-6)
+    assert counters.late_s(0.99, before) == pytest.approx(16e-6)
+    assert counters.late_s(1.0, before) == pytest.approx(32e-6)
+    assert counters.late_s(0.99, counters) == 0.0
