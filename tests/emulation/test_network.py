@@ -19,7 +19,8 @@ import small_topology
 import traces
 
 from testbed.emulation.capabilities import probe_engines
-from testbed.emulation.commands import apply
+from testbed.emulation.commands import Batch, apply
+from testbed.emulation.links import tc_lines
 from testbed.errors import RunError
 from testbed.topology.model import Network
 from testbed.trial.laboratory import Laboratory
@@ -169,7 +170,7 @@ def test_a_qdisc_that_is_not_as_it_was_set_fails_the_check_with_both_values(lab:
     tc(device.namespace, "qdisc del dev eth0 root")
     with pytest.raises(RunError, match=f"{ACCESS} 0 shaped devices, wanted 1"):
         lab.net._check_shaping()
-    apply([batch for batch in lab.net.blueprint.shaping_batches() if batch.namespace == device.namespace])
+    apply([Batch("tc", device.namespace, tc_lines(device.name, device.shaping))])
     lab.net._check_shaping()
 
 
