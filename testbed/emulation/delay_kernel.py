@@ -19,7 +19,7 @@ from testbed.compiled import njit
 VNET_HEADER_BYTES = 10
 """In front of each frame, in reading and writing: struct virtio_net_hdr, which says what is offloaded."""
 
-FRAMES, BYTES, LOST_FULL, LOST_SENDING, IN_FLIGHT, IN_FLIGHT_MAX, BROKEN = range(7)
+FRAMES, BYTES, LOST_FULL, LOST_SENDING, IN_FLIGHT, IN_FLIGHT_MAX = range(6)
 LATE = 8
 """From here on, frames by how late they left: below 1, 2, 4, ... microseconds, the last without bound."""
 LATE_CLASSES = 24
@@ -186,7 +186,6 @@ def relay(
             if host == CONTROL:
                 return CONTROL
             if flags & _EPOLLERR_OR_HUP:
-                counters[BROKEN] += 1
                 return host
             for _ in range(_READS_IN_A_ROW):
                 size = state[0]

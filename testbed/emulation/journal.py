@@ -96,8 +96,7 @@ class Journal:
 
     def memory_folder(self) -> Path:
         """Note and make the run's folder for what peers download: in memory, where the machine has that."""
-        base = _MEMORY if os.access(_MEMORY, os.W_OK) else self.folder
-        path = base / f"testbed-{self.tag}"
+        path = downloads_base(self.folder) / f"testbed-{self.tag}"
         self._write({"kind": "folder", "path": str(path)})
         path.mkdir(mode=0o700)
         return path
@@ -118,6 +117,11 @@ class Journal:
     def _write(self, entry: dict[str, object]) -> None:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
+
+
+def downloads_base(otherwise: Path) -> Path:
+    """Where runs keep what peers download: in memory, or `otherwise` where that can't be written to."""
+    return _MEMORY if os.access(_MEMORY, os.W_OK) else otherwise
 
 
 def runs() -> list[RunInfo]:

@@ -8,10 +8,8 @@ import shutil
 from pathlib import Path
 
 from testbed.emulation.capabilities import Engines
-from testbed.emulation.journal import RUNS
+from testbed.emulation.journal import RUNS, downloads_base
 from testbed.emulation.probes import program
-
-_MEMORY = Path("/dev/shm")  # where testbed.emulation.journal keeps downloads, if it can
 
 
 def identity(engines: Engines) -> dict[str, str]:
@@ -28,7 +26,7 @@ def identity(engines: Engines) -> dict[str, str]:
 
 def free_download_bytes() -> int:
     """The room where a run keeps what peers download."""
-    return shutil.disk_usage(_MEMORY if os.access(_MEMORY, os.W_OK) else RUNS.parent).free
+    return shutil.disk_usage(downloads_base(RUNS.parent)).free
 
 
 def _model(cpuinfo: str) -> str:

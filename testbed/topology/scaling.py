@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from testbed.spec.units import FRAME_BYTES
 from testbed.topology.model import Direction, Link, Network
 
 SLOWEST_BPS = 1000
 """No link gets slower than a topology file may make one."""
-
-_FRAME_BYTES = 1514
 
 
 def scaled(network: Network, factor: float) -> Network:
@@ -30,7 +29,7 @@ def _link(link: Link, factor: float) -> Link:
 
 def _way(way: Direction, factor: float) -> Direction:
     # A queue of less than a frame would let nothing through.
-    queue = None if way.queue_bytes is None else max(_FRAME_BYTES, round(way.queue_bytes * factor))
+    queue = None if way.queue_bytes is None else max(FRAME_BYTES, round(way.queue_bytes * factor))
     return replace(
         way,
         rate_bps=max(SLOWEST_BPS, round(way.rate_bps * factor)),
