@@ -25,7 +25,7 @@ from testbed.controller.rules import port_numbers
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
 from testbed.emulation.network import EmulatedNetwork
-from testbed.emulation.processes import Supervisor, enter_namespace
+from testbed.emulation.processes import Process, Supervisor, enter_namespace
 from testbed.spec.topology import load_topology
 from testbed.topology.compile import HostRequest, compile_network
 from testbed.topology.model import Network
@@ -117,10 +117,13 @@ def living(network: Network, engines: Engines, torn_down: list[float] | None = N
         started = time.monotonic()
         journal = Journal.create("benchmark")
         supervisor = Supervisor(journal)
-        net = EmulatedNetwork(network, port_numbers(network), engines, journal)
+        net = EmulatedNetwork(network, port_numbers(network), engines, journal, routes)
         try:
+            controller = _launch_controller(supervisor, net, folder, journal.folder)
             net.build(supervisor, folder)
-            _start_controller(supervisor, net, folder, journal.folder)
+            _wait_for(net.openflow_socket, supervisor, controller)
+            net.connect_switches()
+            _wait_for(folder / "ready", supervisor, controller)
             yield Live(network, net, supervisor, folder, time.monotonic() - started)
         finally:
             stopped = time.monotonic()
@@ -131,7 +134,7 @@ def living(network: Network, engines: Engines, torn_down: list[float] | None = N
                 torn_down.append(time.monotonic() - stopped)
 
 
-def _start_controller(supervisor: Supervisor, net: EmulatedNetwork, folder: Path, run: Path) -> None:
+def _launch_controller(supervisor: Supervisor, net: EmulatedNetwork, folder: Path, run: Path) -> Process:
     config = ControllerConfig(
         topology=folder / "topology.json",
         openflow_socket=net.openflow_socket,
@@ -142,9 +145,12 @@ def _start_controller(supervisor: Supervisor, net: EmulatedNetwork, folder: Path
     file = folder / "controller.yaml"
     file.write_text(config.model_dump_json())  # JSON is YAML
     arguments = [sys.executable, "-m", "testbed.controller", "--config", str(file)]
-    controller = supervisor.start("controller", arguments, log=folder / "controller.log")
+    return supervisor.start("controller", arguments, log=folder / "controller.log")
+
+
+def _wait_for(file: Path, supervisor: Supervisor, controller: Process) -> None:
     deadline = time.monotonic() + _READY_S
-    while not (folder / "ready").exists():
+    while not file.exists():
         for process in supervisor.deaths(0.01):
             raise process.death()
         if time.monotonic() > deadline:

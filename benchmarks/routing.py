@@ -25,7 +25,7 @@ from testbed.topology.generators import shapes
 from testbed.topology.generators.internet import InternetOptions, generate_internet
 from testbed.topology.generators.isp import IspOptions, generate_isp
 from testbed.topology.model import Network
-from testbed.topology.routing import compute_routes
+from testbed.topology.routing import all_paths, compute_routes
 
 POPS, LINKS = 754, 895
 KEPT = 50  # sources whose paths are kept to measure memory
@@ -43,7 +43,7 @@ def isp_measures() -> list[bench.Measure]:
     graph = networkx_graph(network)
     matrix = nx.to_scipy_sparse_array(graph, weight="weight", dtype=float, format="csr")
     routes = bench.cost(lambda: compute_routes(network) and None, times=9)
-    paths = bench.cost(lambda: compute_routes(network).paths() and None, times=9)
+    paths = bench.cost(lambda: all_paths(compute_routes(network)) and None, times=9)
     theirs = bench.cost(lambda: dict(nx.all_pairs_dijkstra(graph)) and None)
     compiled = bench.cost(lambda: scipy.sparse.csgraph.dijkstra(matrix) is None, times=9)
     same_lengths(network, scipy.sparse.csgraph.dijkstra(matrix))
@@ -81,7 +81,7 @@ def networkx_graph(network: Network) -> nx.Graph:
 
 
 def same_lengths(network: Network, distance: np.ndarray) -> None:
-    paths = compute_routes(network).paths()
+    paths = all_paths(compute_routes(network))
     weight = np.array([round(link.forward.weight * 1000) for link in network.core_links])
     sums = np.concatenate([[0], np.cumsum(weight[paths.step // 2])])
     ours = (sums[paths.start[1:]] - sums[paths.start[:-1]]).reshape(distance.shape)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from testbed.errors import Problem, RunError, UserError
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 from testbed.trial.record import EVENTS, MANIFEST, TOPOLOGY, UNFINISHED, read_table, table_path
 
 ROWS_PER_BATCH = 1 << 20

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.topology.model import Link, Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
+from testbed.topology.routing import all_paths
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -49,7 +50,7 @@ def encode(network: Network, routes: Routes) -> Codes:
         for side, end in enumerate((link.a, link.b))
     }
     pop_of_host = np.array([pop[host.pop] for host in network.hosts], np.int32)
-    paths = routes.paths()
+    paths = all_paths(routes)
     return Codes(
         host={host.id: code for code, host in enumerate(network.hosts)},
         isp=isp,

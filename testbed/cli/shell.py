@@ -37,7 +37,7 @@ def shell(
         display = Display()
         with Laboratory(trials[0], Path(folder), engines, display.show) as lab:
             lab.build_network()
-            lab.start_controller()
+            lab.install_rules()
             lab.check_paths()
             lab.start_portals()
             lab.start_tracker()

@@ -14,7 +14,7 @@ from typing import Any
 from testbed.controller.rules import Rule, port_numbers, switch_rules
 from testbed.errors import Problem, UserError
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 
 COUNTERS = ("tx_bytes", "tx_packets", "rx_bytes", "rx_packets", "tx_dropped", "rx_dropped")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.topology.model import Network, Pop
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 
 ETH_IPV4 = 0x0800
 ETH_ARP = 0x0806

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes, crossed, crossed_between
 
 NS_PER_S = 1_000_000_000
 
@@ -116,9 +116,9 @@ def _between(
     for row, source in enumerate(pops):
         for column, destination in enumerate(pops):
             if routes.reaches(source, destination):
-                switches = len(routes.path(source, destination)) + 1
-                delay_s = path_delay_s(network, routes, source, destination)
-                delays[row, column] = _ns(delay_s - forwarding.hop_s * switches)
+                links = [way for _, way in crossed_between(network, routes, source, destination)]
+                delay_s = sum(way.delay_s for way in links) - forwarding.hop_s * (len(links) + 1)
+                delays[row, column] = _ns(delay_s)
     return delays
 
 
@@ -132,23 +132,9 @@ class OneWay:
 
 def one_way(network: Network, routes: Routes, source: str, destination: str) -> OneWay:
     """The way between two hosts (ids), their access links included."""
-    start, end = network.host_by_id[source], network.host_by_id[destination]
-    up = network.link_by_id[start.link].direction(source)
-    down = network.link_by_id[end.link].direction(end.pop)
-    return OneWay(
-        up.delay_s + path_delay_s(network, routes, start.pop, end.pop) + down.delay_s,
-        len(routes.path(start.pop, end.pop)) + 1,
-    )
-
-
-def path_delay_s(network: Network, routes: Routes, source: str, destination: str) -> float:
-    """The sum of the delays of the links from PoP to PoP, in the direction in which they are crossed."""
-    total, here = 0.0, source
-    for name in routes.path(source, destination):
-        link = network.link_by_id[name]
-        total += link.direction(here).delay_s
-        here = link.other(here)
-    return total
+    hosts = network.host_by_id
+    links = [way for _, way in crossed(network, routes, hosts[source], hosts[destination])]
+    return OneWay(sum(way.delay_s for way in links), len(links) - 1)
 
 
 def _ns(seconds: float) -> int:

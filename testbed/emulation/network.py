@@ -11,7 +11,7 @@ import re
 import statistics
 import subprocess
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +36,12 @@ from testbed.emulation.links import (
     wire_change_lines,
 )
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
-from testbed.emulation.ovs import OpenVSwitch
+from testbed.emulation.ovs import Bridge, OpenVSwitch
 from testbed.emulation.processes import Supervisor
 from testbed.emulation.sockets import enlarge_packet_buffers
 from testbed.errors import RunError
 from testbed.topology.model import Direction, Network
-from testbed.topology.routing import Routes, compute_routes
+from testbed.topology.routes import Routes
 
 _PING_S = 3
 _ALLOWANCE_PINGS = 15
@@ -73,11 +73,10 @@ class EmulatedNetwork(Mininet):
         ports: PortNumbers,
         engines: Engines,
         journal: Journal,
-        *,
-        routes: Routes | None = None,
+        routes: Routes,
         congestion_control: str = "cubic",
     ) -> None:
-        """Without `routes`, a delay line delays by those that `compute_routes` gives."""
+        """A delay line delays by `routes`; switches route by what their controller says."""
         super().__init__(
             build=False, host=LabHost, switch=LabSwitch, link=LabLink, intf=LabIntf, controller=None
         )
@@ -91,11 +90,12 @@ class EmulatedNetwork(Mininet):
             ipv6=_IPV6.exists(),
         )
         self.switch_pids: list[int] = []
+        self._switches: list[OpenVSwitch] = []
         self.delay_line: DelayLine | None = None
         self.openflow_socket = journal.folder / "openflow.sock"
         self._journal = journal
         self._forwarding = Forwarding()
-        self._routes = routes or compute_routes(network)
+        self._routes = routes
         # What is set now, and the links as they are now: `change_link` changes them.
         self._devices = dict(self.blueprint.devices)
         self._wires = dict(self.blueprint.wires)
@@ -111,19 +111,27 @@ class EmulatedNetwork(Mininet):
             raise TypeError("an emulated network is built with a supervisor and a folder for logs")
         plan = self.blueprint
         _make_namespaces(self._journal, plan)
-        switches = [self._switch(group, logs) for group in plan.groups]
+        self._switches = [self._switch(group, logs) for group in plan.groups]
         self._start_delay_line(supervisor, logs)
-        self.switch_pids = [switch.start(supervisor) for switch in switches]
+        self.switch_pids = [switch.start(supervisor) for switch in self._switches]
         apply(plan.pair_batches())
         if self.delay_line:
             self.delay_line.open()
         apply([*plan.host_batches(), *plan.switch_batches()])
         if not (plan.offload or self.delay_line):
             compute_checksums((plan.namespace(host.id) for host in plan.network.hosts), HOST_DEVICE)
-        self._make_bridges(switches)
+        self._in_each(OpenVSwitch.apply)
         # After the switch has its ports, so that what is read back is what stays.
         self._check_shaping(self.blueprint.shaping_batches())
         self.built = True
+
+    def connect_switches(self) -> None:
+        """Let the switches of a built network connect to the controller, which listens by now.
+
+        One that tries before waits for seconds until it tries again.
+        """
+        target = f"unix:{self.openflow_socket}"
+        self._in_each(lambda switch, bridges: switch.connect(bridges, target))
 
     def change_link(self, link: str, source: str, wanted: Direction) -> None:
         """Change rate, delay, loss and queue of what `source` sends over a link, in place, under traffic.
@@ -251,13 +259,13 @@ class EmulatedNetwork(Mininet):
         run = self._journal.folder
         return OpenVSwitch(group.name, run, namespace, logs, plan.engines.datapath, plan.offload)
 
-    def _make_bridges(self, switches: list[OpenVSwitch]) -> None:
-        """All bridges, each in the Open vSwitch of its group; the groups side by side."""
-        bridges, target = self.blueprint.bridges(), f"unix:{self.openflow_socket}"
+    def _in_each(self, work: Callable[[OpenVSwitch, list[Bridge]], None]) -> None:
+        """Do `work` with every Open vSwitch and the bridges of its group, side by side."""
+        bridges = self.blueprint.bridges()
         with ThreadPoolExecutor(max_workers=4) as pool:
             jobs = [
-                pool.submit(switch.apply, [bridges[pop] for pop in group.pops], target)
-                for switch, group in zip(switches, self.blueprint.groups, strict=True)
+                pool.submit(work, switch, [bridges[pop] for pop in group.pops])
+                for switch, group in zip(self._switches, self.blueprint.groups, strict=True)
             ]
             for job in jobs:
                 job.result()

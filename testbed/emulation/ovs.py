@@ -37,11 +37,8 @@ class Bridge:
     ports: tuple[Port, ...]
 
 
-def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> list[str]:
-    """The arguments of one `ovs-vsctl` call that makes all bridges with their ports. Pure.
-
-    `controller` is an OVS target such as `unix:/run/openflow.sock`.
-    """
+def transaction(bridges: Sequence[Bridge], datapath: str) -> list[str]:
+    """The arguments of one `ovs-vsctl` call that makes all bridges with their ports. Pure."""
     # Open vSwitch takes the qdisc off every port that it gets, unless its QoS is linux-noop.
     commands: list[list[str]] = [["--id=@hands-off", "create", "qos", "type=linux-noop"]]
     for bridge in bridges:
@@ -58,13 +55,27 @@ def transaction(bridges: Sequence[Bridge], datapath: str, controller: str) -> li
                 "other-config:disable-in-band=true",
             ]
         )
-        # Reconnect to a controller that starts later within a second, not within eight.
-        commands.append(["set-controller", bridge.name, controller])
-        commands.append(["set", "controller", bridge.name, "max_backoff=1000", "inactivity_probe=10000"])
         for port in bridge.ports:
             commands.append(["add-port", bridge.name, port.device])
             commands.append(["set", "port", port.device, "qos=@hands-off"])
             commands.append(["set", "interface", port.device, f"ofport_request={port.number}"])
+    return _words(commands)
+
+
+def connection(bridges: Sequence[Bridge], controller: str) -> list[str]:
+    """The arguments of one `ovs-vsctl` call that gives all bridges their controller. Pure.
+
+    `controller` is an OVS target such as `unix:/run/openflow.sock`.
+    """
+    commands: list[list[str]] = []
+    for bridge in bridges:
+        commands.append(["set-controller", bridge.name, controller])
+        # Reconnect to a controller that starts again within a second or two, not within eight.
+        commands.append(["set", "controller", bridge.name, "max_backoff=1000", "inactivity_probe=10000"])
+    return _words(commands)
+
+
+def _words(commands: Sequence[Sequence[str]]) -> list[str]:
     return [word for command in commands for word in ("--", *command)]
 
 
@@ -122,10 +133,14 @@ class OpenVSwitch:
         """Where `ovs-ofctl` reaches a bridge."""
         return self.folder / f"{bridge}.mgmt"
 
-    def apply(self, bridges: Sequence[Bridge], controller: str) -> None:
+    def apply(self, bridges: Sequence[Bridge]) -> None:
         """Make all bridges in one transaction and wait until the daemon has them. Raises RunError."""
-        self._vsctl(*transaction(bridges, self.datapath, controller))
+        self._vsctl(*transaction(bridges, self.datapath))
         self._check(bridges)
+
+    def connect(self, bridges: Sequence[Bridge], controller: str) -> None:
+        """Let all bridges connect to a controller that listens. Raises RunError."""
+        self._vsctl(*connection(bridges, controller))
 
     def _check(self, bridges: Sequence[Bridge]) -> None:
         """Every port has the OpenFlow number that rules will name; anything else fails the build."""

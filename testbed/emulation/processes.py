@@ -271,7 +271,8 @@ class Supervisor:
         self._servers.clear()
 
     def _environment(self) -> dict[str, str]:
-        return {RUN_VARIABLE: self._journal.tag, "PYTHONUNBUFFERED": "1"}
+        # NumPy's threads wait for work by looking for it all the time: that is time taken from the network.
+        return {RUN_VARIABLE: self._journal.tag, "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"}
 
     def _watch(self, process: Process) -> Process:
         self._living[process.pid] = process

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from testbed.portal.config import ExternalConfig, LinkConfig, PidConfig, PortalConfig
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 
 
 def portal_config(

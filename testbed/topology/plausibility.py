@@ -44,7 +44,7 @@ from testbed.topology.likely_mistakes import (
     SLOWEST_LINK_BPS,
 )
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 from testbed.topology.swapped import swapped_places
 
 MOST_PAIRS = 100

@@ -18,17 +18,16 @@ not reach each other through others. Of two parts of a neighbour that are as goo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from testbed.topology import routing_kernels as kernels
 from testbed.topology.model import Link, Network
+from testbed.topology.routes import Routes
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -48,92 +47,6 @@ class Paths:
 
     start: Int64
     step: Int32
-
-
-@dataclass(frozen=True, eq=False)
-class Routes:
-    """The next link from every PoP towards every other.
-
-    `pops` and `links` are the ids of PoPs and core links in the order of the network, `ends` is (links, 2),
-    the PoPs at `a` and `b`. `next_step[j, i]` is the step (as in `Paths`) from PoP i towards PoP j, -1 where
-    i = j or where j cannot be reached.
-    """
-
-    pops: tuple[str, ...]
-    links: tuple[str, ...]
-    ends: Int32
-    next_step: Int32
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Routes) and (
-            self.pops == other.pops
-            and self.links == other.links
-            and np.array_equal(self.ends, other.ends)
-            and np.array_equal(self.next_step, other.next_step)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @cached_property
-    def _index(self) -> Mapping[str, int]:
-        return {pop: index for index, pop in enumerate(self.pops)}
-
-    def reaches(self, source_pop: str, destination_pop: str) -> bool:
-        """Whether there is a route; a PoP reaches itself."""
-        source, destination = self._index[source_pop], self._index[destination_pop]
-        return source == destination or bool(self.next_step[destination, source] >= 0)
-
-    def next_links(self, pop: str) -> dict[str, str]:
-        """The link to take from `pop` towards each PoP that it reaches, in the order of PoPs."""
-        steps = self.next_step[:, self._index[pop]]
-        return {self.pops[j]: self.links[steps[j] // 2] for j in np.flatnonzero(steps >= 0)}
-
-    def path(self, source_pop: str, destination_pop: str) -> tuple[str, ...]:
-        """Links from one PoP to another in order; () for the same PoP. Raises KeyError if unreachable."""
-        return tuple(self.links[step // 2] for step in self._steps(source_pop, destination_pop))
-
-    def pops_on_path(self, source_pop: str, destination_pop: str) -> tuple[str, ...]:
-        """The PoPs that a packet visits, both ends included. Raises KeyError if unreachable."""
-        steps = self._steps(source_pop, destination_pop)
-        return source_pop, *(self.pops[self.ends[step // 2, 1 - step % 2]] for step in steps)
-
-    def paths(self) -> Paths:
-        """All paths, expanded. They take 4 bytes for each link of each path."""
-        return Paths(*kernels.expand(self.ends, self.next_step))
-
-    def to_json(self) -> dict[str, Any]:
-        """`next_link[pop][destination pop]` is the link to take, `ends[link]` are its PoPs."""
-        return {
-            "next_link": {pop: self.next_links(pop) for pop in self.pops},
-            "ends": {
-                link: [self.pops[a], self.pops[b]] for link, (a, b) in zip(self.links, self.ends, strict=True)
-            },
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Routes:
-        """The inverse of `to_json`. Raises KeyError where it names a PoP or link that it does not have."""
-        pops, links = tuple(data["next_link"]), tuple(data["ends"])
-        pop_index = {pop: index for index, pop in enumerate(pops)}
-        link_index = {link: index for index, link in enumerate(links)}
-        next_step = np.full((len(pops), len(pops)), -1, np.int32)
-        for pop, table in data["next_link"].items():
-            for destination, link in table.items():
-                side = 0 if data["ends"][link][0] == pop else 1
-                next_step[pop_index[destination], pop_index[pop]] = 2 * link_index[link] + side
-        ends = [[pop_index[end] for end in data["ends"][link]] for link in links]
-        return Routes(pops, links, np.array(ends, np.int32).reshape(-1, 2), next_step)
-
-    def _steps(self, source_pop: str, destination_pop: str) -> list[int]:
-        here, destination = self._index[source_pop], self._index[destination_pop]
-        steps: list[int] = []
-        while here != destination:
-            step = int(self.next_step[destination, here])
-            if step < 0:
-                raise KeyError((source_pop, destination_pop))
-            steps.append(step)
-            here = int(self.ends[step // 2, 1 - step % 2])
-        return steps
 
 
 def compute_routes(network: Network, failed: frozenset[str] = frozenset()) -> Routes:
@@ -162,11 +75,9 @@ def compute_routes(network: Network, failed: frozenset[str] = frozenset()) -> Ro
     return Routes(tuple(pop_index), tuple(link.id for link in links), ends, next_step)
 
 
-def unreachable_pairs(network: Network, routes: Routes) -> list[tuple[str, str]]:
-    """(source, destination) of PoPs without a route, in the order of the network."""
-    cut = routes.next_step.T < 0
-    np.fill_diagonal(cut, False)
-    return [(network.pops[i].id, network.pops[j].id) for i, j in np.argwhere(cut)]
+def all_paths(routes: Routes) -> Paths:
+    """All paths, expanded. They take 4 bytes for each link of each path."""
+    return Paths(*kernels.expand(routes.ends, routes.next_step))
 
 
 def _parts(ends: Sequence[tuple[int, int]], pops: int) -> Int32:

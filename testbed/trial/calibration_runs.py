@@ -290,6 +290,6 @@ def _laboratory(plan: TrialPlan, folder: Path, engines: Engines, emit: Emit) -> 
     """A built network with its rules."""
     with Laboratory(plan, folder, engines, emit) as lab:
         lab.build_network()
-        lab.start_controller()
+        lab.install_rules()
         lab.check_paths()
         yield lab

@@ -13,7 +13,7 @@ from testbed.emulation.blueprint import switch_groups
 from testbed.errors import Problem
 from testbed.spec.loading import Document
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 from testbed.topology.scaling import scaled
 from testbed.trial.calibration import Costs
 from testbed.trial.demand import Demand, demands

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from testbed.emulation.links import gso_segments
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ def demands(network: Network, routes: Routes) -> tuple[Demand, Demand]:
 
 @dataclass(frozen=True)
 class _Ways:
-    """The steps (as in `testbed.topology.routing.Paths`) of all ways between PoPs with peers: step
+    """The steps (as in `testbed.topology.routes.Routes`) of all ways between PoPs with peers: step
     `step[k]` is on the way from place `source[k]` to place `target[k]`.
     """
 

@@ -84,7 +84,7 @@ class Laboratory:
                 port_numbers(self.plan.network),
                 self.engines,
                 self._journal,
-                routes=self.plan.routes,
+                self.plan.routes,
                 congestion_control=self.plan.experiment.congestion_control,
             )
             self._services = Services(self.plan, self.paths, self.supervisor, self.net)
@@ -102,13 +102,15 @@ class Laboratory:
                 self._keep_what_there_is(error)
 
     def build_network(self) -> None:
+        """Make hosts, links and switches. The controller starts meanwhile."""
         network = self.plan.network
         what = f"{len(network.pops)} switches, {len(network.hosts)} hosts, {len(network.links)} links"
+        self._services.launch_controller()
         self._step("network", f"building {what}", lambda: self.net.build(self.supervisor, self.paths.logs))
 
-    def start_controller(self) -> None:
-        """Start the controller; it is ready when every switch has confirmed every rule."""
-        self._step("controller", "installing rules through Ryu", self._services.start_controller)
+    def install_rules(self) -> None:
+        """Connect the switches to the controller; done when every switch has confirmed every rule."""
+        self._step("controller", "installing rules through Ryu", self._services.connect_controller)
 
     def check_paths(self) -> None:
         """Ping from the tracker to one host at every PoP. Raises RunError naming pairs without an answer."""

@@ -20,7 +20,8 @@ from testbed.spec.loading import Document
 from testbed.spec.topology import TopologySpec
 from testbed.topology.compile import HostRequest, compile_network
 from testbed.topology.model import Host, Network
-from testbed.topology.routing import Routes, compute_routes, unreachable_pairs
+from testbed.topology.routes import Routes, unreachable_pairs
+from testbed.topology.routing import compute_routes
 from testbed.topology.scaling import scaled
 from testbed.tracker import policies
 

@@ -7,7 +7,7 @@ out; with the measured values they become `Finding`s, whose reasons make a trial
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations, permutations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from testbed.emulation.links import shaping
 from testbed.spec.units import FRAME_BYTES, format_rate
 from testbed.topology.model import Direction, Host, Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes, crossed
 
 PAYLOAD_BYTES = 1448
 """What a full frame carries of TCP with timestamps."""
@@ -199,8 +199,8 @@ def _spread(hosts: Sequence[Host]) -> list[Host]:
 
 
 def _way(network: Network, routes: Routes, source: Host, destination: Host) -> Way:
-    there = list(_steps(network, routes, source, destination))
-    back = list(_steps(network, routes, destination, source))
+    there = list(crossed(network, routes, source, destination))
+    back = list(crossed(network, routes, destination, source))
     pops = frozenset(
         (
             *routes.pops_on_path(source.pop, destination.pop),
@@ -216,17 +216,6 @@ def _way(network: Network, routes: Routes, source: Host, destination: Host) -> W
         pops,
         frozenset(network.isp_of_pop(pop) for pop in pops),
     )
-
-
-def _steps(
-    network: Network, routes: Routes, source: Host, destination: Host
-) -> Iterator[tuple[str, Direction]]:
-    """(link, the direction taken) from host to host."""
-    yield source.link, network.link_by_id[source.link].direction(source.id)
-    pops = routes.pops_on_path(source.pop, destination.pop)
-    for link, pop in zip(routes.path(source.pop, destination.pop), pops, strict=False):
-        yield link, network.link_by_id[link].direction(pop)
-    yield destination.link, network.link_by_id[destination.link].direction(destination.pop)
 
 
 def _rate(bps: float) -> str:

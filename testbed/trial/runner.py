@@ -33,7 +33,7 @@ def run_trial(plan: TrialPlan, results: Path, engines: Engines, emit: Emit) -> T
     shutil.rmtree(folder, ignore_errors=True)
     with Laboratory(plan, folder, engines, emit) as lab:
         lab.build_network()
-        lab.start_controller()
+        lab.install_rules()
         lab.check_paths()
         lab.measure_links()
         lab.start_portals()

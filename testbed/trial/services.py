@@ -34,10 +34,16 @@ class Services:
         self._net = net
         self._processes: dict[str, Process] = {}
 
-    def start_controller(self) -> None:
-        """Start the controller; it is ready when every switch has confirmed every rule."""
+    def launch_controller(self) -> None:
+        """Start the controller, which takes a second until it listens, and do not wait for it."""
         config = configuration.write_controller(self._paths, self._net.openflow_socket)
-        self._start("controller", "testbed.controller", config, namespace="")
+        self._start("controller", "testbed.controller", config, namespace="", wait=False)
+
+    def connect_controller(self) -> None:
+        """Give the switches the controller; it is ready when every switch has confirmed every rule."""
+        self._wait_for(self._net.openflow_socket, "controller")
+        self._net.connect_switches()
+        self._wait_until_ready("controller")
 
     def start_portals(self) -> None:
         for host in self._plan.portal_hosts.values():
@@ -89,8 +95,12 @@ class Services:
             self._wait_until_ready(name)
 
     def _wait_until_ready(self, name: str) -> None:
+        self._wait_for(self._paths.ready(name), name)
+
+    def _wait_for(self, file: Path, name: str) -> None:
+        """Wait for what the program of that name makes when it is ready."""
         deadline = time.monotonic() + _READY_S
-        while not self._paths.ready(name).exists():
+        while not file.exists():
             self.watch(0.02)
             if time.monotonic() > deadline:
                 tail = self._processes[name].tail()

@@ -46,7 +46,7 @@ def lab(plan: TrialPlan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
         pytest.skip("no delay engine here")
     with Laboratory(plan, tmp_path_factory.mktemp("lab"), engines, lambda _: None) as lab:
         lab.build_network()
-        lab.start_controller()
+        lab.install_rules()
         lab.check_paths()
         yield lab
 

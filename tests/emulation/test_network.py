@@ -37,7 +37,7 @@ ACCESS, SERVER, SEED = "left.one.leecher1", "left.one.portal", "carrier.hub.seed
 def laboratory(plan: TrialPlan, folder: Path) -> Iterator[Laboratory]:
     with Laboratory(plan, folder, probe_engines(), lambda _: None) as lab:
         lab.build_network()
-        lab.start_controller()
+        lab.install_rules()
         lab.check_paths()
         yield lab
 

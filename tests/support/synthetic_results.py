@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from testbed.topology.model import Direction, Host, Isp, Link, Network, Pop, Relationship, Tariff
-from testbed.topology.routing import Routes, compute_routes
+from testbed.topology.routes import Routes
+from testbed.topology.routing import compute_routes
 from testbed.trial.record import EVENTS, MANIFEST, TOPOLOGY, write_table
 
 SECOND = 1_000_000_000

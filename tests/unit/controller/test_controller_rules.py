@@ -19,7 +19,8 @@ from testbed.controller.rules import (
     switch_rules,
 )
 from testbed.topology.model import Direction, Host, Isp, Link, Network, Pop
-from testbed.topology.routing import Routes, compute_routes
+from testbed.topology.routes import Routes
+from testbed.topology.routing import compute_routes
 
 LINE = Direction(10_000_000)
 TTL = 64

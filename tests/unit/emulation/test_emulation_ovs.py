@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from testbed.emulation.ovs import Bridge, Port, transaction
+from testbed.emulation.ovs import Bridge, Port, connection, transaction
 
 BRIDGES = (
     Bridge("tb1s0", 1, (Port("tb1l0a", 1), Port("tb1l1b", 7))),
@@ -13,7 +13,10 @@ BRIDGES = (
 
 
 def commands(datapath: str = "netdev") -> list[list[str]]:
-    words = transaction(BRIDGES, datapath, "unix:/run/x.sock")
+    return split(transaction(BRIDGES, datapath))
+
+
+def split(words: list[str]) -> list[list[str]]:
     return [list(group) for separator, group in groupby(words, lambda word: word == "--") if not separator]
 
 
@@ -28,8 +31,18 @@ def test_each_bridge_speaks_openflow_1_3_and_is_silent_without_rules() -> None:
             f"other-config:datapath-id={datapath_id}",
             "other-config:disable-in-band=true",
         } == set(settings[3:])
-        assert ["set-controller", bridge, "unix:/run/x.sock"] in commands()
     assert any("datapath_type=system" in command for command in commands("system"))
+
+
+def test_each_bridge_gets_the_controller_that_it_soon_looks_for_again() -> None:
+    assert split(connection(BRIDGES, "unix:/run/x.sock")) == [
+        command
+        for bridge in ("tb1s0", "tb1s1")
+        for command in (
+            ["set-controller", bridge, "unix:/run/x.sock"],
+            ["set", "controller", bridge, "max_backoff=1000", "inactivity_probe=10000"],
+        )
+    ]
 
 
 def test_each_port_gets_its_number_and_keeps_its_qdisc() -> None:

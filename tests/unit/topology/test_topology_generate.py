@@ -29,7 +29,8 @@ from testbed.topology.generators import shapes
 from testbed.topology.generators.internet import InternetOptions, generate_internet
 from testbed.topology.generators.isp import IspOptions, generate_isp, hub_capacities
 from testbed.topology.generators.places import REGIONS, boxes_of, distance_km, scatter
-from testbed.topology.routing import compute_routes, unreachable_pairs
+from testbed.topology.routes import unreachable_pairs
+from testbed.topology.routing import compute_routes
 
 KINDS = ("ring", "star", "waxman", "barabasi-albert", "internet")
 

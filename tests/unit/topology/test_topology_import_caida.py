@@ -14,7 +14,8 @@ from testbed.errors import UserError
 from testbed.topology.importers import Choices, Imported, import_topology
 from testbed.topology.importers.caida import cut, read_relations, within
 from testbed.topology.importers.common import Source
-from testbed.topology.routing import compute_routes, unreachable_pairs
+from testbed.topology.routes import unreachable_pairs
+from testbed.topology.routing import compute_routes
 
 # 1 and 2 are tier-1 peers; 11 and 12 buy from 1, 21 from 2; 99 buys from 21; 12 and 21 peer.
 LINES = "# a comment\n1|2|0\n1|11|-1\n1|12|-1\n2|21|-1\n21|99|-1\n12|21|0\n"

@@ -9,7 +9,8 @@ from imports import imported, network_of
 
 from testbed.errors import UserError
 from testbed.topology.importers import Choices
-from testbed.topology.routing import compute_routes, unreachable_pairs
+from testbed.topology.routes import unreachable_pairs
+from testbed.topology.routing import compute_routes
 
 KEYS = {
     "label": "node",

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from random_networks import failures, interdomain, internal, internets, isps, pop
 
 from testbed.topology.model import Isp, Link, Network
-from testbed.topology.routing import Routes, compute_routes, unreachable_pairs
+from testbed.topology.routes import Routes, unreachable_pairs
+from testbed.topology.routing import all_paths, compute_routes
 
 law = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 whole = internets()
@@ -239,7 +240,7 @@ def test_packets_leave_every_isp_by_the_exit_that_is_nearest_inside(
 def test_the_csr_paths_are_the_paths(case: tuple[Network, frozenset[str]]) -> None:
     network, failed = case
     routes = compute_routes(network, failed)
-    paths, number = routes.paths(), len(network.pops)
+    paths, number = all_paths(routes), len(network.pops)
     assert len(paths.start) == number**2 + 1
     for i, source in enumerate(network.pops):
         for j, destination in enumerate(network.pops):

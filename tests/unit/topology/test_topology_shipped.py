@@ -13,7 +13,8 @@ from testbed.spec.access_profiles import PROFILES
 from testbed.spec.topology import AccessSpec, TopologySpec, load_topology
 from testbed.topology.compile import compile_network
 from testbed.topology.model import Network
-from testbed.topology.routing import compute_routes, unreachable_pairs
+from testbed.topology.routes import unreachable_pairs
+from testbed.topology.routing import compute_routes
 
 FOLDER = Path(__file__).parents[3] / "topologies"
 SHIPPED = sorted(FOLDER.glob("*.yaml"))

@@ -15,7 +15,7 @@ from testbed.errors import UserError
 from testbed.peers.config import ClientConfig
 from testbed.portal.config import PortalConfig
 from testbed.topology.model import Network
-from testbed.topology.routing import Routes
+from testbed.topology.routes import Routes
 from testbed.tracker.config import TrackerConfig
 from testbed.trial import configuration
 from testbed.trial.configuration import Paths
