@@ -78,13 +78,17 @@ class Live:
         return self.network.host_by_id[host].ip
 
     def warm_up(self) -> None:
-        """One packet to a host of every PoP, so that the switches' buffers can be enlarged as in a trial."""
+        """As before a trial: a packet to a host of every PoP, buffers enlarged, forwarding allowed for.
+
+        Open vSwitch opens the socket whose buffer is enlarged when it sends its first packet.
+        """
         one_a_pop = {host.pop: host.id for host in self.network.hosts}
         first, *others = one_a_pop.values()
         lost = self.net.unreachable([(first, other) for other in others])
         if lost:
             raise SystemExit(f"no packet came through: {lost}")
         self.net.enlarge_switch_buffers()
+        self.net.allow_for_forwarding([(first, other) for other in others])
 
     def port_counters(self, after_ns: int) -> dict[str, dict[str, dict[str, int]]]:
         """PoP -> link -> counters of the switch's port, as polled after `after_ns` (monotonic)."""
