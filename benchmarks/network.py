@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -29,16 +30,17 @@ from live import Live
 
 from testbed.emulation.capabilities import Engines, probe_engines
 from testbed.emulation.journal import NAMESPACES
+from testbed.emulation.measurement import round_trips_s
+from testbed.spec.units import FRAME_BYTES, PAYLOAD_BYTES
 from testbed.topology.model import Network
 
 HOSTS, EDGES, PROCESSES = 200, 20, 200
 STOCK = "Mininet 2.3, TCLink"
 RATES_MBPS = (0.5, 2.0, 10.0, 50.0, 100.0)
 ROUND_TRIPS_MS = (5, 25, 100)
-# Of a frame of 1514 bytes, 1448 are payload: headers of Ethernet, IP and TCP with timestamps.
-PAYLOAD_SHARE = 1448 / 1514
+PAYLOAD_SHARE = PAYLOAD_BYTES / FRAME_BYTES
 # With an acknowledgement of the other way's, of 66 bytes, for each two of its frames.
-PAYLOAD_SHARE_WITH_ACKS = 1448 / (1514 + 66 / 2)
+PAYLOAD_SHARE_WITH_ACKS = PAYLOAD_BYTES / (FRAME_BYTES + 66 / 2)
 FORKED = "forked"
 
 
@@ -145,7 +147,7 @@ def rates(engines: Engines) -> None:
             rows.append((f"{rate:g} Mbit/s", *(f"{100 * error:+.2f} %" for error in errors)))
     columns = ("rate", "one connection: there", "back", "two connections: there", "back")
     title = (
-        "TCP goodput less the rate without headers (1448/1514; with ACKs 1448/1547), both directions at once"
+        "TCP goodput against the rate less headers (and less ACKs in frames of their own), both ways at once"
     )
     bench.show_rows(title, columns, rows)
 
@@ -203,27 +205,14 @@ def round_trips(engines: Engines) -> None:
 
 def ping_all(lab: Live, pairs: Mapping[int, list[str]], count: int = 300) -> dict[int, list[float]]:
     """Round trip times (ms) of pings between each pair, all pairs at the same time."""
-    running = {
-        key: subprocess.Popen(
-            [
-                "nsenter",
-                f"--net={NAMESPACES / lab.namespace(source)}",
-                "--",
-                "ping",
-                "-n",
-                "-c",
-                str(count),
-                "-i",
-                "0.05",
-                lab.address(target),
-            ],
-            text=True,
-            stdout=subprocess.PIPE,
-        )
-        for key, (source, target) in pairs.items()
-    }
-    answers = {key: process.communicate()[0] for key, process in running.items()}
-    return {key: [float(ms) for ms in re.findall(r"time=([0-9.]+)", text)] for key, text in answers.items()}
+
+    def ping(pair: list[str]) -> list[float]:
+        source, target = pair
+        return round_trips_s(lab.namespace(source), lab.address(target), count, every_s=0.05, most_s=30)
+
+    with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
+        found = pool.map(ping, pairs.values())
+        return {key: [1e3 * s for s in times] for key, times in zip(pairs, found, strict=True)}
 
 
 @contextmanager

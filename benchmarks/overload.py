@@ -39,6 +39,9 @@ QUICK_LOADS = (0.0, 8.0)
 MOVED = 0.05
 """A mean completion time that is off by more than this share has moved."""
 
+RTT_MOVED_S = 0.002
+"""So may a round trip that is off by more than this."""
+
 _LEAST_DRAWN = 0.01
 SIGNALS = {
     "cpu_busy": fidelity.BUSY_LIMIT,
@@ -211,21 +214,16 @@ def draw(outcomes: Sequence[Outcome], file: Path) -> None:
     above, middle, below = figure.subplots(3, 1, sharex=True)
     base_s = idle_s(outcomes)
     done = [outcome for outcome in outcomes if outcome.completion_s is not None]
-    above.plot(
-        [loads.index(outcome.load) for outcome in done],
-        [(outcome.completion_s or 0) / base_s * 100 for outcome in done],
-        "ko",
-    )
+    for outcome in done:
+        place, dot = loads.index(outcome.load), "ko" if outcome.verdict == "valid" else "ro"
+        above.plot(place, (outcome.completion_s or 0) / base_s * 100, dot)
+        middle.plot(place, (outcome.rtt_error_s or 0) * 1e3, dot)
     above.axhspan(100 * (1 - MOVED), 100 * (1 + MOVED), color="0.9")
     above.set_yscale("log")
     above.set_yticks([100, 150, 200, 300], ["100", "150", "200", "300"])
     above.set_ylabel("mean completion time,\n% of the idle machine's")
-    middle.plot(
-        [loads.index(outcome.load) for outcome in done],
-        [(outcome.rtt_error_s or 0) * 1e3 for outcome in done],
-        "ko",
-    )
     middle.set_ylabel("error of round trips, ms")
+    middle.axhspan(-1e3 * RTT_MOVED_S, 1e3 * RTT_MOVED_S, color="0.9")
     middle.set_yscale("symlog", linthresh=1)
     for name, limit in SIGNALS.items():
         seen = [
@@ -240,12 +238,8 @@ def draw(outcomes: Sequence[Outcome], file: Path) -> None:
     below.set_ylabel("signal, in parts of its limit\n(90th percentile over the seconds)")
     below.set_xlabel("counting processes for each core")
     below.set_xticks(range(len(loads)), [f"{load:g}" for load in loads])
-    below.legend(fontsize="small", loc="lower right")
-    suspect = [loads.index(outcome.load) for outcome in outcomes if outcome.verdict != "valid"]
-    for axes in (above, middle, below):
-        if suspect:
-            axes.axvspan(min(suspect) - 0.5, len(loads) - 0.5, color="tab:red", alpha=0.08)
-    above.set_title("Red: the verdict is suspect. Grey: completion times within 5 %.", fontsize="medium")
+    below.legend(fontsize="small", loc="upper left")
+    above.set_title("Black: valid, red: suspect. Grey: what is tolerated.", fontsize="medium")
     figure.savefig(file)
 
 

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from testbed.cli.options import SCALE_HELP
+
 
 def shell(
     experiment: Annotated[Path, typer.Argument(help="The experiment's YAML file.")],
+    scale: Annotated[str, typer.Option("--scale", metavar="auto|FACTOR", help=SCALE_HELP)] = "",
 ) -> None:
     """Build the network of an experiment and hand over Mininet's own CLI; leaving it removes everything.
 
@@ -17,8 +20,6 @@ def shell(
 
     Then, at its prompt: dslnet.paris.leecher1 ping -c3 10.1.1.2
     """
-    import tempfile
-
     from mininet.cli import CLI
 
     from testbed.cli.machine import need_root, planned
@@ -31,14 +32,12 @@ def shell(
         prompt = "testbed> "
         identchars = CLI.identchars + ".-"
 
-    trials, engines = planned(experiment)
+    trials, engines = planned(experiment, scale)
     need_root("building a network")
-    with tempfile.TemporaryDirectory(prefix="testbed-shell-") as folder:
-        display = Display()
-        with Laboratory(trials[0], Path(folder), engines, display.show) as lab:
-            lab.build_network()
-            lab.install_rules()
-            lab.check_paths()
-            lab.start_portals()
-            lab.start_tracker()
-            Prompt(lab.net)
+    with Laboratory(trials[0], None, engines, Display().show) as lab:
+        lab.build_network()
+        lab.install_rules()
+        lab.check_paths()
+        lab.start_portals()
+        lab.start_tracker()
+        Prompt(lab.net)

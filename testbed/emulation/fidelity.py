@@ -6,7 +6,6 @@ is pure: samples in, reasons for doubt out. docs/fidelity.md says where the limi
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.emulation.cpu import cpu_s
+from testbed.emulation.cpu import CoreTimes, core_times, cpu_s, thread_cpu_s
 from testbed.emulation.delay_line import DelayLine, LineCounters
 from testbed.emulation.measurement import Echo, Echoes
 
 _SLEEP_S = 0.01
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PRESSURE = Path("/proc/pressure/cpu")
 
 BUSY_LIMIT = 0.98
@@ -81,15 +79,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Counters:
-    """What only grows, at one moment. Times of processors are in ticks, but for `line_s`."""
+    """What only grows, at one moment."""
 
     t_ns: int
-    busy: int
-    total: int
-    steal: int
+    cores: CoreTimes
     pressure_us: int | None
     softnet: int
-    thread_ticks: Mapping[int, int]
+    thread_s: Mapping[int, float]
     line_s: float
     line: LineCounters | None
 
@@ -128,19 +124,13 @@ class Probe:
             self._late_s = max(self._late_s, time.monotonic() - due)
 
     def _counters(self) -> _Counters:
-        user, nice, system, idle, iowait, irq, softirq, steal, *_ = (
-            int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-        )
-        busy = user + nice + system + irq + softirq + steal
         line = self._delay_line
         return _Counters(
             t_ns=time.monotonic_ns(),
-            busy=busy,
-            total=busy + idle + iowait,
-            steal=steal,
+            cores=core_times(),
             pressure_us=_pressure_us(),
             softnet=_softnet_drops(),
-            thread_ticks={tid: ticks for pid in self._switch_pids for tid, ticks in _thread_ticks(pid)},
+            thread_s={thread: s for pid in self._switch_pids for thread, s in thread_cpu_s(pid).items()},
             line_s=cpu_s([line.pid]) if line else 0.0,
             line=line.counters() if line else None,
         )
@@ -148,18 +138,18 @@ class Probe:
 
 def _sample(before: _Counters, now: _Counters, wakeup_late_s: float) -> Sample:
     seconds = max((now.t_ns - before.t_ns) / 1e9, 1e-3)
-    total = max(1, now.total - before.total)
-    busiest = max(
-        (ticks - before.thread_ticks.get(tid, 0) for tid, ticks in now.thread_ticks.items()), default=0
-    )
+    idle_s = now.cores.idle_s - before.cores.idle_s
+    steal_s = now.cores.steal_s - before.cores.steal_s
+    total_s = max(now.cores.total_s - before.cores.total_s, 1e-3)
+    busiest_s = max((s - before.thread_s.get(thread, 0.0) for thread, s in now.thread_s.items()), default=0.0)
     pressure = None
     if now.pressure_us is not None and before.pressure_us is not None:
         pressure = (now.pressure_us - before.pressure_us) / 1e6 / seconds
     sample = Sample(
         t_ns=now.t_ns,
-        cpu_busy=(now.busy - before.busy) / total,
-        cpu_steal=(now.steal - before.steal) / total,
-        datapath_cpu=busiest / _TICKS_PER_S / seconds,
+        cpu_busy=1 - idle_s / total_s,
+        cpu_steal=steal_s / total_s,
+        datapath_cpu=busiest_s / seconds,
         wakeup_late_s=wakeup_late_s,
         softnet_drops=now.softnet - before.softnet,
         memory_available=available_memory_bytes(),
@@ -227,18 +217,6 @@ def available_memory_bytes() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _thread_ticks(pid: int) -> list[tuple[int, int]]:
-    """(thread, processor time that it had) of a process; empty where it has ended."""
-    found = []
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            found.append((int(task.name), int(fields[11]) + int(fields[12])))
-    except OSError:
-        return []
-    return found
 
 
 def _pressure_us() -> int | None:

@@ -1,13 +1,14 @@
 """What links and switches really do, measured from inside the network.
 
 Pairs of namespaces come in, the rates of TCP transfers between them come out; one thread serves all of them,
-so that those of disjoint paths run side by side. `Echoes` asks switches all through a trial, and says how
-late they answer. Single round trips are `EmulatedNetwork.ping_s`.
+so that those of disjoint paths run side by side. `round_trips_s` pings. `Echoes` asks switches all through a
+trial, and says how late they answer. Answers count from when the kernel got them.
 """
 
 from __future__ import annotations
 
 import itertools
+import secrets
 import selectors
 import socket
 import statistics
@@ -15,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from testbed.emulation.processes import enter_namespace
@@ -25,10 +26,14 @@ _CHUNK = bytes(64 * 1024)
 _UNSENT_BYTES = 16 * 1024
 _CONNECT_S = 3.0
 _DRAIN_S = 2.0
+_PING_EVERY_S = 0.02
+_PING_S = 3.0
 _ECHO_EVERY_S = 0.1
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
 _ETH_P_ARP, _ARP_REQUEST, _ARP_REPLY = 0x0806, 1, 2
+_ICMP = struct.Struct("!BBHHH")  # RFC 792
+_ICMP_ECHO, _ICMP_ECHO_REPLY = 8, 0
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 _TIMESPEC = struct.Struct("=qq")
 _RESET = struct.pack("=ii", 1, 0)
@@ -112,7 +117,9 @@ def _connect(ends: Ends, stack: ExitStack) -> _Transfer:
     return _Transfer(sending, receiving)
 
 
-def _socket_in(namespace: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
+def _socket_in(
+    namespace: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
+) -> socket.socket:
     """A socket of another network namespace, for TCP if nothing else is said.
 
     A thread that lives no longer enters the namespace to make it.
@@ -122,7 +129,7 @@ def _socket_in(namespace: str, family: int = socket.AF_INET, kind: int = socket.
     def make() -> None:
         try:
             enter_namespace(namespace)
-            made.append(socket.socket(family, kind))
+            made.append(socket.socket(family, kind, protocol))
         except OSError as error:
             made.append(error)
 
@@ -150,6 +157,56 @@ def _move(transfers: Sequence[_Transfer], until_s: float, *, sending: bool) -> N
                     end.send(_CHUNK)
                 elif not end.recv(len(_CHUNK)):
                     selector.unregister(end)
+
+
+def round_trips_s(
+    namespace: str, address: str, count: int, every_s: float = _PING_EVERY_S, most_s: float = _PING_S
+) -> list[float]:
+    """The round trip times of `count` pings from a namespace to an address, less those without an answer.
+
+    They are sent `every_s`; after `most_s` in all no answer is waited for. `ping` would do, but it rounds to
+    a millisecond above 100. Raises RunError where the namespace is not there.
+    """
+    with _socket_in(namespace, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        connection.connect((address, 0))  # others' answers do not come here
+        mark = secrets.randbits(16)
+        sent_ns: list[int] = []
+        times: dict[int, float] = {}
+        begun_s = time.monotonic()
+        while len(times) < count and (now_s := time.monotonic()) < begun_s + most_s:
+            due_s = begun_s + len(sent_ns) * every_s
+            if len(sent_ns) < count and now_s >= due_s:
+                request = _echo_request(mark, len(sent_ns))
+                sent_ns.append(time.time_ns())
+                try:
+                    connection.send(request)
+                except OSError:  # no way there, or refused by who is on it
+                    return []
+                continue
+            until_s = due_s if len(sent_ns) < count else begun_s + most_s
+            connection.settimeout(until_s - now_s)
+            with suppress(OSError):  # nothing came in time, or word that the other can't be reached
+                packet, notes, _, _ = connection.recvmsg(256, 64)
+                kind, _, _, its_mark, number = _ICMP.unpack_from(packet, 4 * (packet[0] & 15))
+                if (kind, its_mark) == (_ICMP_ECHO_REPLY, mark) and number < len(sent_ns):
+                    times.setdefault(number, (_noted_ns(notes) - sent_ns[number]) / 1e9)
+    return [times[number] for number in sorted(times)]
+
+
+def _echo_request(mark: int, number: int) -> bytes:
+    """A ping of 64 bytes without its IP header, as `ping` sends it."""
+    body = bytes(56)
+    words = struct.unpack("!4H", _ICMP.pack(_ICMP_ECHO, 0, 0, mark, number))
+    total = sum(words)
+    total = (total & 0xFFFF) + (total >> 16)
+    return _ICMP.pack(_ICMP_ECHO, 0, ~(total + (total >> 16)) & 0xFFFF, mark, number) + body
+
+
+def _noted_ns(notes: Sequence[tuple[int, int, bytes]]) -> int:
+    """When the kernel got a packet, of the notes that came with it."""
+    seconds, nanoseconds = _TIMESPEC.unpack_from(notes[0][2])
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 @dataclass(frozen=True)
@@ -231,8 +288,7 @@ def _round_trip_s(connection: socket.socket, echo: Echo, number: int, until_s: f
             frame, notes, _, _ = connection.recvmsg(256, 64)
             answer = _ARP.unpack_from(frame, _ETHERNET.size)
             if (answer[4], answer[7]) == (_ARP_REPLY, mark):
-                seconds, nanoseconds = _TIMESPEC.unpack_from(notes[0][2])
-                return float(seconds * 1_000_000_000 + nanoseconds - sent_ns) / 1e9
+                return (_noted_ns(notes) - sent_ns) / 1e9
     except OSError:  # no answer in time, or a network that is being taken down
         pass
     return time.monotonic() - begun_s

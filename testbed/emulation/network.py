@@ -7,7 +7,6 @@ is read back and compared with the blueprint, and a difference fails the build.
 from __future__ import annotations
 
 import os
-import re
 import statistics
 import subprocess
 from collections import defaultdict
@@ -25,7 +24,7 @@ from testbed.emulation.checksums import compute_checksums
 from testbed.emulation.commands import WITH_PARENT, Batch, apply, query_json
 from testbed.emulation.delay_line import DelayLine
 from testbed.emulation.delay_table import DelayTable, Forwarding, delay_table, fitted_forwarding, one_way
-from testbed.emulation.journal import NAMESPACES, Journal
+from testbed.emulation.journal import Journal
 from testbed.emulation.links import (
     Shaping,
     all_mismatches,
@@ -35,6 +34,7 @@ from testbed.emulation.links import (
     shaping,
     wire_change_lines,
 )
+from testbed.emulation.measurement import round_trips_s
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
 from testbed.emulation.ovs import Bridge, OpenVSwitch
 from testbed.emulation.processes import Supervisor
@@ -43,7 +43,6 @@ from testbed.errors import RunError
 from testbed.topology.model import Direction, Network
 from testbed.topology.routes import Routes
 
-_PING_S = 3
 _ALLOWANCE_PINGS = 15
 # A kernel without IPv6 (boot option ipv6.disable=1) refuses every setting of it.
 _IPV6 = Path("/proc/net/if_inet6")
@@ -150,11 +149,12 @@ class EmulatedNetwork(Mininet):
         except ValueError as error:
             raise RunError(str(error)) from None
         batches = [Batch("tc", device.namespace, lines)] if lines else []
-        self._devices[link, source] = replace(device, shaping=settings)
         if end is not None:
             batches.append(Batch("tc", end.namespace, wire_change_lines(end.name, settings)))
-            self._wires[link, source] = replace(end, shaping=settings)
         apply(batches)
+        self._devices[link, source] = replace(device, shaping=settings)
+        if end is not None:
+            self._wires[link, source] = replace(end, shaping=settings)
         self._check_shaping(only={batch.namespace for batch in batches})
         before = self._links[link]
         forward = source == before.a
@@ -172,7 +172,7 @@ class EmulatedNetwork(Mininet):
             return self._forwarding
         network, excesses = self.blueprint.network, []
         for source, destination in pairs:
-            times = self.round_trips_s(source, destination, _ALLOWANCE_PINGS)
+            times = self._pinged_s(source, destination, _ALLOWANCE_PINGS)
             if not times:
                 continue
             there = one_way(network, self._routes, source, destination)
@@ -213,20 +213,8 @@ class EmulatedNetwork(Mininet):
 
     def ping_s(self, source: str, destination: str, count: int = 3) -> float | None:
         """The round trip time from host to host, median of `count`; None where an answer is missing."""
-        times = self.round_trips_s(source, destination, count)
+        times = self._pinged_s(source, destination, count)
         return statistics.median(times) if len(times) == count else None
-
-    def round_trips_s(self, source: str, destination: str, count: int) -> list[float]:
-        """The round trip times of `count` pings from host to host, but for those without an answer."""
-        address = self.blueprint.network.host_by_id[destination].ip
-        namespace = f"--net={NAMESPACES / self.blueprint.namespace(source)}"
-        done = subprocess.run(
-            ["nsenter", namespace, "--", "ping", "-n", f"-c{count}", "-i0.02", f"-w{_PING_S}", address],
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        return [float(time) / 1000 for time in re.findall(r"time=([0-9.]+)", done.stdout)]
 
     def queues(self) -> Mapping[tuple[str, str], QueueState]:
         """(link, sending end) -> the counters of the switches' qdiscs: all but hosts' uplinks."""
@@ -235,6 +223,11 @@ class EmulatedNetwork(Mininet):
     def uplink_queues(self) -> Mapping[tuple[str, str], QueueState]:
         """(access link, host) -> the counters of the hosts' own qdiscs."""
         return self._queues_in({self.blueprint.namespace(host.id) for host in self.blueprint.network.hosts})
+
+    def _pinged_s(self, source: str, destination: str, count: int) -> list[float]:
+        """The round trip times of `count` pings from host to host, less those without an answer."""
+        address = self.blueprint.network.host_by_id[destination].ip
+        return round_trips_s(self.blueprint.namespace(source), address, count)
 
     def _queues_in(self, namespaces: set[str]) -> Mapping[tuple[str, str], QueueState]:
         device_at = {(device.namespace, device.name): device for device in self.blueprint.devices.values()}

@@ -21,6 +21,9 @@ from testbed.spec.wording import shown
 FRAME_BYTES = 1514
 """A full Ethernet frame without its checksum: 1500 bytes of IP and 14 of header."""
 
+PAYLOAD_BYTES = 1448
+"""What a full frame carries of TCP with timestamps: 52 bytes are headers of IP and TCP."""
+
 LONGEST_QUEUE = 2**31 - 1
 """In bytes or in packets: the most that queues of the kernel can be given."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.emulation.capabilities import Engines
-from testbed.emulation.cpu import busy_s, cpu_s
+from testbed.emulation.cpu import core_times, cpu_s
 from testbed.emulation.journal import processes_of
 from testbed.emulation.processes import Process
 from testbed.errors import RunError
@@ -83,21 +83,20 @@ timeout: 24 s
 
 def measure(engines: Engines, emit: Emit) -> Costs:
     """Measure all costs of this machine, in 40 s or less. Raises RunError where a run fails."""
-    with tempfile.TemporaryDirectory(prefix="testbed-calibrate-") as name:
-        folder = Path(name)
-        (folder / "topology.yaml").write_text(_TOPOLOGY, encoding="utf-8")
-        emit(Event("trial", "1 of 2: what a switch costs"))
-        # Delaying is measured with the swarm: a process that delays would hold the flood back.
-        datapath = _datapath(_plan(folder, "flood", _FLOOD), folder, replace(engines, delay="none"), emit)
-        emit(Event("trial", "2 of 2: what clients cost"))
-        return _swarm(_plan(folder, "swarm", _SWARM), folder, engines, emit, datapath)
+    emit(Event("trial", "1 of 2: what a switch costs"))
+    # Delaying is measured with the swarm: a process that delays would hold the flood back.
+    datapath = _datapath(_plan(_FLOOD), replace(engines, delay="none"), emit)
+    emit(Event("trial", "2 of 2: what clients cost"))
+    return _swarm(_plan(_SWARM), engines, emit, datapath)
 
 
-def _plan(folder: Path, name: str, text: str) -> TrialPlan:
-    path = folder / f"{name}.yaml"
-    path.write_text(text, encoding="utf-8")
-    spec, document, topology, _ = load_experiment(path)
-    return plan_trials(spec, document, topology, {})[0]
+def _plan(experiment: str) -> TrialPlan:
+    with tempfile.TemporaryDirectory(prefix="testbed-calibrate-") as folder:
+        (Path(folder) / "topology.yaml").write_text(_TOPOLOGY, encoding="utf-8")
+        path = Path(folder) / "experiment.yaml"
+        path.write_text(experiment, encoding="utf-8")
+        spec, document, topology, _ = load_experiment(path)
+        return plan_trials(spec, document, topology, {})[0]
 
 
 # --- the datapath ----------------------------------------------------------------------------------------
@@ -112,8 +111,8 @@ class _Flood:
     frame_hops: int
 
 
-def _datapath(plan: TrialPlan, folder: Path, engines: Engines, emit: Emit) -> Costs:
-    with _laboratory(plan, folder / "flood", engines, emit) as lab:
+def _datapath(plan: TrialPlan, engines: Engines, emit: Emit) -> Costs:
+    with _laboratory(plan, engines, emit) as lab:
         sources, ends = _hosts(plan, "seed", "p1"), _hosts(plan, "leecher", "p5")
         flows = list(zip(sources, ends, strict=True))
         emit(Event("step", f"flooding {SWITCHES} switches"))
@@ -162,9 +161,9 @@ def _flood(lab: Laboratory, flows: Sequence[tuple[str, str]], frames_per_s: floa
     ]
     time.sleep(_SETTLE_S)
     switches = lab.net.switch_pids
-    before = _frames_moved(lab), cpu_s(switches), busy_s()
+    before = _frames_moved(lab), cpu_s(switches), core_times().busy_s
     time.sleep(_FLOOD_S)
-    after = _frames_moved(lab), cpu_s(switches), busy_s()
+    after = _frames_moved(lab), cpu_s(switches), core_times().busy_s
     for process in lab.supervisor.deaths():
         raise process.death()
     lab.supervisor.stop(senders)
@@ -221,9 +220,9 @@ class _Observer:
             raise _Enough
 
 
-def _swarm(plan: TrialPlan, folder: Path, engines: Engines, emit: Emit, datapath: Costs) -> Costs:
+def _swarm(plan: TrialPlan, engines: Engines, emit: Emit, datapath: Costs) -> Costs:
     observer = _Observer(emit)
-    with _laboratory(plan, folder / "swarm", engines, observer) as lab:
+    with _laboratory(plan, engines, observer) as lab:
         lab.start_portals()
         lab.start_tracker()
         observer.lab = lab
@@ -286,9 +285,9 @@ def _client_costs(looks: Sequence[_Look], engines: Engines, datapath: Costs) -> 
 
 
 @contextmanager
-def _laboratory(plan: TrialPlan, folder: Path, engines: Engines, emit: Emit) -> Iterator[Laboratory]:
+def _laboratory(plan: TrialPlan, engines: Engines, emit: Emit) -> Iterator[Laboratory]:
     """A built network with its rules."""
-    with Laboratory(plan, folder, engines, emit) as lab:
+    with Laboratory(plan, None, engines, emit) as lab:
         lab.build_network()
         lab.install_rules()
         lab.check_paths()

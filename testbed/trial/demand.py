@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.emulation.links import gso_segments
+from testbed.spec.units import FRAME_BYTES, PAYLOAD_BYTES
 from testbed.topology.model import Network
 from testbed.topology.routes import Routes
 
@@ -24,7 +25,7 @@ PAYLOAD_PER_FRAME_BYTES = 730
 each. Measured: 552 thousand frames for 403 MB in the quickstart.
 """
 
-PAYLOAD_SHARE = 1448 / 1514
+_PAYLOAD_SHARE = PAYLOAD_BYTES / FRAME_BYTES
 _HALVINGS = 32
 
 
@@ -107,8 +108,8 @@ class _Peers:
                 down_bps[here] += link.direction(host.pop).rate_bps
         return _Peers(
             pop=np.array([pops[place] for place in places]),
-            up_bps=up_bps * PAYLOAD_SHARE,
-            down_bps=down_bps * PAYLOAD_SHARE,
+            up_bps=up_bps * _PAYLOAD_SHARE,
+            down_bps=down_bps * _PAYLOAD_SHARE,
             count=count,
             leechers=leechers,
             frames_per_byte=frames / up_bps,
@@ -139,7 +140,7 @@ def _demand(network: Network, routes: Routes, ways: _Ways, peers: _Peers, offere
     A sender does not send to others what a full link holds back: its slots are taken by those who wait.
     """
     core_bps = [way.rate_bps for link in network.core_links for way in (link.forward, link.backward)]
-    capacity_bps = np.concatenate([PAYLOAD_SHARE * np.array(core_bps, float), peers.down_bps])
+    capacity_bps = np.concatenate([_PAYLOAD_SHARE * np.array(core_bps, float), peers.down_bps])
     # Of each pair of places, the links that it takes, its receivers' access lines last.
     source, target = np.divmod(np.arange(offered_bps.size), len(peers.pop))
     pair = np.concatenate([ways.source * len(peers.pop) + ways.target, np.arange(offered_bps.size)])

@@ -61,20 +61,21 @@ class Laboratory:
     """A living network with its services, for one trial or for a person at the Mininet prompt.
 
     Used as a context: leaving it ends every process and removes all that was made, also after an error or
-    Ctrl-C, and keeps what was measured.
+    Ctrl-C, and keeps what was measured in `folder`. Without a folder, the record goes with the run.
     """
 
-    def __init__(self, plan: TrialPlan, folder: Path, engines: Engines, emit: Emit) -> None:
+    def __init__(self, plan: TrialPlan, folder: Path | None, engines: Engines, emit: Emit) -> None:
         self.plan = plan
         self.engines = engines
         self._emit = emit
-        self._folder = folder
+        self._kept_in = folder
         self._measured = _Measured()
 
     def __enter__(self) -> Laboratory:
         self._journal = Journal.create(self.plan.experiment.name)
         try:
             self.supervisor = Supervisor(self._journal)
+            self._folder = self._kept_in or self._journal.folder / "record"
             self.paths = Paths(self._folder, self._journal.folder, self._journal.memory_folder())
             self.paths.make()
             self._events = EventLog(self._folder / record.EVENTS)

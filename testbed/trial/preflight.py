@@ -14,12 +14,9 @@ from itertools import combinations, permutations
 from typing import Any, Literal
 
 from testbed.emulation.links import shaping
-from testbed.spec.units import FRAME_BYTES, format_rate
+from testbed.spec.units import FRAME_BYTES, PAYLOAD_BYTES, format_rate
 from testbed.topology.model import Direction, Host, Network
 from testbed.topology.routes import Routes, crossed
-
-PAYLOAD_BYTES = 1448
-"""What a full frame carries of TCP with timestamps."""
 
 RTT_TOLERANCE_S = 0.002
 RTT_TOLERANCE = 0.02

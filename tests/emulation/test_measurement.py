@@ -33,7 +33,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
     plan = small_experiment.plans(tmp_path_factory.mktemp("spec"))[0]
     with Laboratory(plan, tmp_path_factory.mktemp("lab"), probe_engines(), lambda _: None) as lab:
         lab.build_network()
-        lab.start_controller()
+        lab.install_rules()
         lab.check_paths()
         yield lab
 
