@@ -190,14 +190,30 @@ def round_trips(engines: Engines) -> None:
     with live.living(live.star(4, hosts, {**lines, "busy": busy}), engines) as lab:
         lab.warm_up()
         pings = {trip_ms: lab.with_line(name) for trip_ms, name in names.items()}
+        rows.append(
+            ("this machine: a sleep of 5 ms", *late_row([1e3 * late_s for late_s in sleeps_late_s()]))
+        )
         for state in ("idle", "under load"):
             with load(lab) if state == "under load" else nullcontext():
                 for trip_ms, times in ping_all(lab, pings).items():
-                    cuts = quantiles(times, n=100)
-                    found = (median(times), cuts[94], cuts[98], max(times))
-                    rows.append((f"{trip_ms} ms, {state}", *(f"{each - trip_ms:+.2f}" for each in found)))
+                    rows.append((f"{trip_ms} ms, {state}", *late_row([each - trip_ms for each in times])))
     title = f"round trips less the configured, ms (delay: {engines.delay}; load: 30 hosts send 2 Mbit/s each)"
     bench.show_rows(title, ("configured", "median", "p95", "p99", "most"), rows)
+
+
+def late_row(times_ms: list[float]) -> tuple[str, ...]:
+    cuts = quantiles(times_ms, n=100)
+    return tuple(f"{each:+.2f}" for each in (median(times_ms), cuts[94], cuts[98], max(times_ms)))
+
+
+def sleeps_late_s(count: int = 1000, seconds: float = 0.005) -> list[float]:
+    """By how much a thread that sleeps wakes late: a round trip wakes two to ten."""
+    late_s = []
+    for _ in range(count):
+        due_s = time.monotonic() + seconds
+        time.sleep(seconds)
+        late_s.append(time.monotonic() - due_s)
+    return late_s
 
 
 def ping_all(lab: Live, pairs: Mapping[int, list[str]], count: int = 250) -> dict[int, list[float]]:
