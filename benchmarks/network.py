@@ -206,14 +206,14 @@ def late_row(times_ms: list[float]) -> tuple[str, ...]:
     return tuple(f"{each:+.2f}" for each in (median(times_ms), cuts[94], cuts[98], max(times_ms)))
 
 
-def sleeps_late_s(count: int = 1000, seconds: float = 0.005) -> list[float]:
-    """By how much a thread that sleeps wakes late: a round trip wakes two to ten."""
-    late_s = []
+def sleeps_late_ms(count: int = 1000, seconds: float = 0.005) -> list[float]:
+    """By how much a thread that sleeps wakes late on this machine: a round trip wakes two to ten."""
+    late_ms = []
     for _ in range(count):
         due_s = time.monotonic() + seconds
         time.sleep(seconds)
-        late_s.append(time.monotonic() - due_s)
-    return late_s
+        late_ms.append(1e3 * (time.monotonic() - due_s))
+    return late_ms
 
 
 def ping_all(lab: Live, pairs: Mapping[int, list[str]], count: int = 250) -> dict[int, list[float]]:
