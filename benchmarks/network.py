@@ -190,9 +190,7 @@ def round_trips(engines: Engines) -> None:
     with live.living(live.star(4, hosts, {**lines, "busy": busy}), engines) as lab:
         lab.warm_up()
         pings = {trip_ms: lab.with_line(name) for trip_ms, name in names.items()}
-        rows.append(
-            ("this machine: a sleep of 5 ms", *late_row([1e3 * late_s for late_s in sleeps_late_s()]))
-        )
+        rows.append(("a sleep of 5 ms here", *late_row(sleeps_late_ms())))
         for state in ("idle", "under load"):
             with load(lab) if state == "under load" else nullcontext():
                 for trip_ms, times in ping_all(lab, pings).items():
