@@ -9,8 +9,9 @@ import small_experiment
 import small_topology
 
 from testbed.spec.experiment import load_experiment
+from testbed.spec.units import FRAME_BYTES, PAYLOAD_BYTES
 from testbed.topology.scaling import scaled
-from testbed.trial.demand import PAYLOAD_PER_FRAME_BYTES, PAYLOAD_SHARE, Demand, demands
+from testbed.trial.demand import PAYLOAD_PER_FRAME_BYTES, Demand, demands
 from testbed.trial.plan import plan_trials
 
 QUICKSTART = Path(__file__).parents[3] / "experiments/quickstart.yaml"
@@ -43,7 +44,7 @@ def test_one_leecher_alone_gets_what_the_narrowest_link_lets_through(tmp_path: P
     changes = (("    - {isp: left, count: 2, access: line}\n", ""),)
     random, near = of_plan(tmp_path, *changes)
     # The leecher has nobody to send to but itself, which is counted: at most its own megabit more.
-    seed_bps = 5e6 * PAYLOAD_SHARE
+    seed_bps = 5e6 * PAYLOAD_BYTES / FRAME_BYTES
     for demand in (random, near):
         assert seed_bps <= demand.payload_bps <= seed_bps + 1e6
         assert demand.switch_frames_per_s["carrier.edge"] == pytest.approx(
