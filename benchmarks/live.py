@@ -24,8 +24,9 @@ from testbed.controller.fabric import COUNTERS
 from testbed.controller.rules import port_numbers
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
+from testbed.emulation.namespaces import within
 from testbed.emulation.network import EmulatedNetwork
-from testbed.emulation.processes import Process, Supervisor, enter_namespace
+from testbed.emulation.processes import Process, Supervisor
 from testbed.spec.topology import load_topology
 from testbed.topology.compile import HostRequest, compile_network
 from testbed.topology.model import Network
@@ -161,31 +162,17 @@ def _wait_for(file: Path, supervisor: Supervisor, controller: Process) -> None:
             raise SystemExit(f"the controller is not ready:\n{controller.tail()}")
 
 
-def in_namespace(namespace: str) -> socket.socket:
-    """A TCP socket of that network namespace."""
-    made: list[socket.socket] = []
-
-    def make() -> None:
-        enter_namespace(namespace)
-        made.append(socket.socket())
-
-    thread = threading.Thread(target=make)  # entering moves one thread, which ends with it
-    thread.start()
-    thread.join()
-    return made[0]
-
-
 def connect(live: Live, pairs: Sequence[tuple[str, str]]) -> list[tuple[socket.socket, socket.socket]]:
     """A connection for each (source, target), as their two sockets."""
     listeners = {}
     for target in dict.fromkeys(target for _, target in pairs):
-        listeners[target] = in_namespace(live.namespace(target))
+        listeners[target] = within(live.namespace(target), socket.socket)
         listeners[target].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listeners[target].bind((live.address(target), PORT))
         listeners[target].listen(256)
     connections = []
     for source, target in pairs:
-        near = in_namespace(live.namespace(source))
+        near = within(live.namespace(source), socket.socket)
         near.settimeout(10)
         near.connect((live.address(target), PORT))
         connections.append((near, listeners[target].accept()[0]))
@@ -270,15 +257,10 @@ def drain(sockets: Iterable[socket.socket], quiet_s: float) -> None:
 
 def arrived_packets(namespace: str) -> int:
     """IP packets that a namespace has received."""
-    counts: list[int] = []
 
-    def read() -> None:
-        enter_namespace(namespace)
+    def read() -> int:
         path = Path("/proc") / str(os.getpid()) / "task" / str(threading.get_native_id()) / "net/snmp"
         names, values = (line.split() for line in path.read_text().splitlines() if line.startswith("Ip:"))
-        counts.append(int(values[names.index("InReceives")]))
+        return int(values[names.index("InReceives")])
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    thread.join()
-    return counts[0]
+    return within(namespace, read)

@@ -12,6 +12,8 @@ from testbed.errors import Problem, RunError, UserError
 
 if TYPE_CHECKING:
     from testbed.emulation.capabilities import Engines
+    from testbed.spec.loading import Document
+    from testbed.topology.model import Network
     from testbed.trial.calibration import Calibration
     from testbed.trial.capacity import Load, Machine
     from testbed.trial.plan import TrialPlan
@@ -85,14 +87,25 @@ def assess(experiment: Path, scale: str = "") -> Assessment:
             cores = []
         else:
             cores = too_little_cores(load, machine, document, fitting)
-    memory = too_little_memory(load, machine, document)
-    problems, doubts = (memory, cores) if factor else (memory + cores, [])
+    hard = [*too_little_memory(load, machine, document), *_missing_loss(trials[0].network, document)]
+    problems, doubts = (hard, cores) if factor else (hard + cores, [])
     return Assessment(trials, engines, machine, calibration, load, tuple(problems), tuple(doubts))
 
 
+def _missing_loss(network: Network, document: Document) -> list[Problem]:
+    """That links are to lose packets, where the kernel has nothing that does."""
+    from testbed.emulation.probes import loss
+
+    lossy = [link.id for link in network.links if link.forward.loss or link.backward.loss]
+    if not lossy or loss().state != "missing":
+        return []
+    what = f"link {lossy[0]} is to lose packets at random, and this kernel can't (it has no cls_bpf)"
+    where = document.where(("topology",))
+    return [Problem(what, where, mend="see testbed doctor, or take 'loss' out of the topology")]
+
+
 def _machine(engines: Engines) -> tuple[Machine, Calibration | None]:
-    from testbed.emulation.fidelity import available_memory_bytes
-    from testbed.emulation.machine import free_download_bytes, identity
+    from testbed.emulation.machine import available_memory_bytes, free_download_bytes, identity
     from testbed.trial.calibration import BUILT_IN, load
     from testbed.trial.capacity import Machine
 

@@ -7,6 +7,7 @@ progress and errors to stderr. Exit code 0: it worked, 1: the work failed, 2: wr
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from typing import Annotated
 
@@ -88,6 +89,10 @@ def options(
 
 def run() -> None:
     """Entry point of the command: run the verb and turn errors into one message and an exit code."""
+    # Asked to end or without its terminal, a verb cleans up as after Ctrl-C, which Mininet's prompt ignores.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, lambda *_: sys.exit(EXIT_INTERRUPTED))
     debug = "--debug" in sys.argv[1:]
     try:
         app()

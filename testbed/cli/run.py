@@ -5,7 +5,6 @@ An experiment's file comes in; trial folders, `summary.json` and `report.html` g
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,16 +41,13 @@ def run(
     from testbed.cli.report import present
     from testbed.trial.matrix import run_missing
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, signal.default_int_handler)
     trials, engines = planned(experiment, scale)
     need_root("running an experiment")
     folder = results.resolve() / trials[0].experiment.name
     with Display() as display:
         try:
             run_missing(trials, folder, engines, display.show, again)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             display.close()
             _say_what_was_kept(trials, folder, experiment, results, scale)
             raise

@@ -14,7 +14,7 @@ from typing import Literal
 
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.commands import Batch
-from testbed.emulation.delay_line import LineHost
+from testbed.emulation.delay.line import LineHost
 from testbed.emulation.links import (
     Shaping,
     gso_segments,

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from testbed.emulation.processes import enter_namespace
+from testbed.emulation.namespaces import enter_namespace
 from testbed.errors import RunError
 
 # linux/sockios.h, linux/ethtool.h

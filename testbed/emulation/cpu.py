@@ -1,4 +1,4 @@
-"""Processor time as the kernel counts it: process ids come in, seconds of one core go out."""
+"""What the kernel tells of processes: ids come in, seconds of one core and command lines go out."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ def core_times() -> CoreTimes:
 def cpu_s(pids: Iterable[int]) -> float:
     """The processor time of these processes with all their threads; nothing for one that has ended."""
     return sum(_used_s(_PROCESSES / str(pid)) or 0.0 for pid in pids)
+
+
+def own_cpu_s() -> float:
+    """The processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def command_line(pid: int) -> list[str]:
+    """A process's program and arguments; empty where it has ended."""
+    try:
+        return (_PROCESSES / str(pid) / "cmdline").read_text(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
 
 
 def thread_cpu_s(pid: int) -> dict[int, float]:

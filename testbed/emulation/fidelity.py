@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.emulation.cpu import CoreTimes, core_times, cpu_s, thread_cpu_s
-from testbed.emulation.delay_line import DelayLine, LineCounters
+from testbed.emulation.delay.line import DelayLine, LineCounters
+from testbed.emulation.machine import available_memory_bytes
 from testbed.emulation.measurement import Echo, Echoes
 
 _SLEEP_S = 0.01
@@ -41,8 +42,11 @@ How much of a core a switch uses tells nothing: a userspace one asks its ports w
 LINE_LIMIT = 0.95
 """A delay line that uses more than this of one core has no time left for more frames."""
 
-LINE_LATE_LIMIT_S = 0.002
-"""One frame in a hundred leaves the delay line later than this: more than a link's delay may be off."""
+LINE_LATE_LIMIT_S = 2**11 / 1e6
+"""One frame in a hundred leaves the delay line later than this: more than a link's delay may be off.
+
+The line counts by powers of two of a microsecond, and this is the one that is nearest to 2 ms.
+"""
 
 SHARE_OF_SECONDS = 0.1
 """One bad second is noise; more than this share of all seconds is not."""
@@ -209,14 +213,6 @@ def judge(samples: Sequence[Sample]) -> list[str]:
     if lost:
         reasons.append(f"the delay line lost {lost} frames that no link dropped")
     return reasons
-
-
-def available_memory_bytes() -> int:
-    """Memory that programs can still have."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _pressure_us() -> int | None:

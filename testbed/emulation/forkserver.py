@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from testbed.emulation.processes import die_with, enter_namespace
+from testbed.emulation.namespaces import enter_namespace
+from testbed.emulation.processes import die_with
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

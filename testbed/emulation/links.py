@@ -142,12 +142,14 @@ def _queue(wanted: Shaping) -> str:
 def _first_loss(device: str, wanted: Shaping) -> tuple[str, ...]:
     """A class that swallows what it gets, and the filter that picks packets for it.
 
-    Unlike netem's this loss is there on every kernel; and who sends is not told, as with a real wire.
+    Unlike netem's this loss is there on every kernel; and who sends is not told, as with a real wire. A loss
+    that has gone leaves them behind, for the next one to replace.
     """
+    rate = f"{wanted.rate_bps}bit"
     return (
-        f"class add dev {device} parent 1: classid 1:2 htb rate {wanted.rate_bps}bit quantum {FRAME_BYTES}",
-        f"qdisc add dev {device} parent 1:2 handle 20: blackhole",
-        f"filter add dev {device} {_loss_filter(wanted)}",
+        f"class replace dev {device} parent 1: classid 1:2 htb rate {rate} quantum {FRAME_BYTES}",
+        f"qdisc replace dev {device} parent 1:2 handle 20: blackhole",
+        f"filter replace dev {device} {_loss_filter(wanted)}",
     )
 
 

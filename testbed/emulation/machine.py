@@ -1,4 +1,4 @@
-"""This machine as the planner sees it: what a measurement of its speed holds for, and its room on disk."""
+"""This machine as the planner sees it: what a measurement of its speed holds for, its memory and its disk."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def identity(engines: Engines) -> dict[str, str]:
 def free_download_bytes() -> int:
     """The room where a run keeps what peers download."""
     return shutil.disk_usage(downloads_base(RUNS.parent)).free
+
+
+def available_memory_bytes() -> int:
+    """Memory that programs can still have."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _model(cpuinfo: str) -> str:

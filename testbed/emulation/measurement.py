@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from testbed.emulation.processes import enter_namespace
+from testbed.emulation.namespaces import within
 from testbed.errors import RunError
 
 _CHUNK = bytes(64 * 1024)
@@ -120,26 +120,11 @@ def _connect(ends: Ends, stack: ExitStack) -> _Transfer:
 def _socket_in(
     namespace: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
 ) -> socket.socket:
-    """A socket of another network namespace, for TCP if nothing else is said.
-
-    A thread that lives no longer enters the namespace to make it.
-    """
-    made: list[socket.socket | OSError] = []
-
-    def make() -> None:
-        try:
-            enter_namespace(namespace)
-            made.append(socket.socket(family, kind, protocol))
-        except OSError as error:
-            made.append(error)
-
-    thread = threading.Thread(target=make, name=f"socket in {namespace}")
-    thread.start()
-    thread.join()
-    (result,) = made
-    if isinstance(result, OSError):
-        raise RunError(f"no socket in namespace {namespace}: {result}")
-    return result
+    """A socket of another network namespace, for TCP if nothing else is said."""
+    try:
+        return within(namespace, lambda: socket.socket(family, kind, protocol))
+    except OSError as error:
+        raise RunError(f"no socket in namespace {namespace}: {error}") from None
 
 
 def _move(transfers: Sequence[_Transfer], until_s: float, *, sending: bool) -> None:
@@ -162,30 +147,30 @@ def _move(transfers: Sequence[_Transfer], until_s: float, *, sending: bool) -> N
 def round_trips_s(
     namespace: str, address: str, count: int, every_s: float = _PING_EVERY_S, most_s: float = _PING_S
 ) -> list[float]:
-    """The round trip times of `count` pings from a namespace to an address, less those without an answer.
+    """The round trip times of the first `count` pings from a namespace to an address that get an answer.
 
-    They are sent `every_s`; after `most_s` in all no answer is waited for. `ping` would do, but it rounds to
-    a millisecond above 100. Raises RunError where the namespace is not there.
+    They are sent `every_s`, others for those that a link loses, until so many are back or `most_s` are over.
+    `ping` would do, but it rounds to a millisecond above 100. Raises RunError where the namespace is missing.
     """
     with _socket_in(namespace, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as connection:
         connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        connection.connect((address, 0))  # others' answers do not come here
         mark = secrets.randbits(16)
         sent_ns: list[int] = []
         times: dict[int, float] = {}
         begun_s = time.monotonic()
+        try:
+            connection.connect((address, 0))  # others' answers do not come here
+        except OSError:  # no way there
+            return []
         while len(times) < count and (now_s := time.monotonic()) < begun_s + most_s:
             due_s = begun_s + len(sent_ns) * every_s
-            if len(sent_ns) < count and now_s >= due_s:
+            if now_s >= due_s:
                 request = _echo_request(mark, len(sent_ns))
                 sent_ns.append(time.time_ns())
-                try:
+                with suppress(OSError):  # refused by who is on the way, for once
                     connection.send(request)
-                except OSError:  # no way there, or refused by who is on it
-                    return []
                 continue
-            until_s = due_s if len(sent_ns) < count else begun_s + most_s
-            connection.settimeout(until_s - now_s)
+            connection.settimeout(due_s - now_s)
             with suppress(OSError):  # nothing came in time, or word that the other can't be reached
                 packet, notes, _, _ = connection.recvmsg(256, 64)
                 kind, _, _, its_mark, number = _ICMP.unpack_from(packet, 4 * (packet[0] & 15))

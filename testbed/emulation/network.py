@@ -22,8 +22,8 @@ from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, PortNumbers, Swi
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.checksums import compute_checksums
 from testbed.emulation.commands import WITH_PARENT, Batch, apply, query_json
-from testbed.emulation.delay_line import DelayLine
-from testbed.emulation.delay_table import DelayTable, Forwarding, delay_table, fitted_forwarding, one_way
+from testbed.emulation.delay.line import DelayLine
+from testbed.emulation.delay.table import DelayTable, Forwarding, delay_table, fitted_forwarding, one_way
 from testbed.emulation.journal import Journal
 from testbed.emulation.links import (
     Shaping,
@@ -186,6 +186,20 @@ class EmulatedNetwork(Mininet):
             self.delay_line.set_delays(self._delays())
         return self._forwarding
 
+    def gateway_answer_s(self, host: str) -> float:
+        """How long the switch is to take to answer what a host asks its gateway by ARP.
+
+        netem delays on the link, there and back. A delay line delays what the host sends and nothing that a
+        switch sends, and forwarding itself takes the time that it is allowed.
+        """
+        link = self._links[self.blueprint.network.host_by_id[host].link]
+        up_s, down_s = link.direction(host).delay_s, link.direction(link.other(host)).delay_s
+        if self.delay_line is None:
+            return up_s + down_s if self.blueprint.engines.delay == "netem" else 0.0
+        forwarding = self._forwarding
+        there_s = max(0.0, up_s - forwarding.base_s)
+        return there_s + 2 * forwarding.base_s + forwarding.hop_s
+
     def follow(self, routes: Routes) -> None:
         """Let packets be delayed by the links of other routes. netem is on the links, and needs no word."""
         self._routes = routes
@@ -202,20 +216,22 @@ class EmulatedNetwork(Mininet):
                 enlarge_packet_buffers(pid, _SWITCH_SEND_BYTES, _SWITCH_RECEIVE_BYTES)
 
     def stop(self) -> None:
-        """End the shells that Mininet's CLI may have started; the journal removes the rest."""
+        """Let go of namespaces, and end the shells of Mininet's CLI; the journal removes the rest."""
+        if self.delay_line:
+            self.delay_line.close()
         for node in (*self.hosts, *self.switches):
             node.terminate()
 
     def unreachable(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those of the (source host, destination host) pairs between which no ping comes through."""
+        """Those of the (source host, destination host) pairs between which no ping of many comes through."""
         with ThreadPoolExecutor(max_workers=16) as pool:
             answers = list(pool.map(lambda pair: self.ping_s(*pair) is not None, pairs))
         return [pair for pair, arrived in zip(pairs, answers, strict=True) if not arrived]
 
     def ping_s(self, source: str, destination: str, count: int = 3) -> float | None:
-        """The round trip time from host to host, median of `count`; None where an answer is missing."""
+        """The round trip time from host to host, median of `count`; of fewer in 3 s, None without any."""
         times = self._pinged_s(source, destination, count)
-        return statistics.median(times) if len(times) == count else None
+        return statistics.median(times) if times else None
 
     def queues(self) -> Mapping[tuple[str, str], QueueState]:
         """(link, sending end) -> the counters of the switches' qdiscs: all but hosts' uplinks."""
@@ -226,7 +242,7 @@ class EmulatedNetwork(Mininet):
         return self._queues_in({self.blueprint.namespace(host.id) for host in self.blueprint.network.hosts})
 
     def _pinged_s(self, source: str, destination: str, count: int) -> list[float]:
-        """The round trip times of `count` pings from host to host, less those without an answer."""
+        """The round trip times of `count` pings from host to host, or of those that are answered in 3 s."""
         address = self.blueprint.network.host_by_id[destination].ip
         return round_trips_s(self.blueprint.namespace(source), address, count)
 

@@ -47,17 +47,6 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def enter_namespace(name: str) -> None:
-    """Move this process into a named network namespace. Raises OSError."""
-    descriptor = os.open(NAMESPACES / name, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _libc.setns(descriptor, 0x40000000) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), name)
-    finally:
-        os.close(descriptor)
-
-
 @dataclass(frozen=True)
 class Limits:
     """What one process of a run may take. No process leaves a core dump."""

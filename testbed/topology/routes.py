@@ -49,8 +49,14 @@ class Routes:
 
     def reaches(self, source_pop: str, destination_pop: str) -> bool:
         """Whether there is a route; a PoP reaches itself."""
-        source, destination = self._index[source_pop], self._index[destination_pop]
-        return source == destination or bool(self.next_step[destination, source] >= 0)
+        return bool(self.reachable[self._index[source_pop], self._index[destination_pop]])
+
+    @cached_property
+    def reachable(self) -> npt.NDArray[np.bool_]:
+        """(PoPs, PoPs): whether there is a route from the one to the other."""
+        found: npt.NDArray[np.bool_] = self.next_step.T >= 0
+        np.fill_diagonal(found, True)
+        return found
 
     def next_links(self, pop: str) -> dict[str, str]:
         """The link to take from `pop` towards each PoP that it reaches, in the order of PoPs."""
@@ -103,9 +109,7 @@ class Routes:
 
 def unreachable_pairs(network: Network, routes: Routes) -> list[tuple[str, str]]:
     """(source, destination) of PoPs without a route, in the order of the network."""
-    cut = routes.next_step.T < 0
-    np.fill_diagonal(cut, False)
-    return [(network.pops[i].id, network.pops[j].id) for i, j in np.argwhere(cut)]
+    return [(network.pops[i].id, network.pops[j].id) for i, j in np.argwhere(~routes.reachable)]
 
 
 def crossed_between(

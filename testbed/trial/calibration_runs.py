@@ -6,7 +6,6 @@ throughput, so that the sender's own work does not count, nor what else the mach
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.emulation.capabilities import Engines
-from testbed.emulation.cpu import core_times, cpu_s
+from testbed.emulation.cpu import command_line, core_times, cpu_s, own_cpu_s
 from testbed.emulation.journal import processes_of
 from testbed.emulation.processes import Process
 from testbed.errors import RunError
@@ -36,7 +35,7 @@ _CONTENT_BYTES = 5 * 2**20
 _IDLE_S = 3.0
 _FAST = 8
 _CLIENTS = 10  # the fast, the slow and the seed
-_CLIENT = b"testbed.peers.libtorrent_client"
+_CLIENT = "testbed.peers.libtorrent_client"
 
 _TOPOLOGY = """\
 name: calibration
@@ -183,7 +182,7 @@ def _frames_moved(lab: Laboratory) -> int:
 
 @dataclass(frozen=True)
 class _Look:
-    """Counters at one moment of a swarm: seconds of processors, bytes downloaded, frames to hosts."""
+    """Counters at one moment of a swarm: seconds of processors, bytes downloaded, frames delayed."""
 
     at_s: float
     done: int
@@ -211,10 +210,10 @@ class _Observer:
         self._emit(event)
         if self.lab is None or event.kind != "progress":
             return
-        before_s = _own_s()
+        before_s = own_cpu_s()
         look = _look(self.lab, event.data["progress"])
         self.looks.append(replace(look, others_s=look.others_s + before_s - self._looking_s))
-        self._looking_s += _own_s() - before_s
+        self._looking_s += own_cpu_s() - before_s
         done = [look.at_s for look in self.looks if look.done == _FAST]
         if done and done[-1] - done[0] > _IDLE_S:
             raise _Enough
@@ -232,33 +231,20 @@ def _swarm(plan: TrialPlan, engines: Engines, emit: Emit, datapath: Costs) -> Co
 
 
 def _look(lab: Laboratory, progress: Progress) -> _Look:
-    network = lab.plan.network
     run = processes_of(lab.net.blueprint.tag)
-    clients = [pid for pid in run if _is_client(pid)]
-    line = [] if lab.net.delay_line is None else [lab.net.delay_line.pid]
-    queues = lab.net.queues()
+    # Clients are forked, and so have the command line of their fork server.
+    clients = [pid for pid in run if _CLIENT in command_line(pid)]
+    line = lab.net.delay_line
+    line_pids = [line.pid] if line else []
     return _Look(
         at_s=progress.elapsed_s,
         done=progress.done,
         bytes=progress.fraction * progress.leechers * _CONTENT_BYTES,
         clients_s=cpu_s(clients),
-        others_s=cpu_s(set(run) - set(clients) - set(line)),
-        line_s=cpu_s(line),
-        frames=sum(queues[host.link, host.pop].packets for host in network.hosts),
+        others_s=cpu_s(set(run) - set(clients) - set(line_pids)),
+        line_s=cpu_s(line_pids),
+        frames=line.counters().frames if line else 0,
     )
-
-
-def _own_s() -> float:
-    """The processor time of this process and of its children that have ended."""
-    return sum(os.times()[:4])
-
-
-def _is_client(pid: int) -> bool:
-    """Clients are forked, and so have the command line of their fork server."""
-    try:
-        return _CLIENT in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
 
 
 def _client_costs(looks: Sequence[_Look], engines: Engines, datapath: Costs) -> Costs:

@@ -163,10 +163,11 @@ def too_little_cores(load: Load, machine: Machine, document: Document, scale: fl
     limit = machine.cores * _CORES_SHARE
     if load.cores > limit:
         needs = f"about {load.cores:.1f} cores, and this machine can give {limit:.1f} of {machine.cores}"
-        share = limit / load.cores
     else:
         needs = f"{load.busiest_process:.1f} cores for what one process does in one thread"
-        share = _CORES_SHARE / load.busiest_process
+    share = limit / load.cores
+    if load.busiest_process:
+        share = min(share, _CORES_SHARE / load.busiest_process)
     if scale is None:
         mend = "lower the counts: slower links alone are not enough"
     else:

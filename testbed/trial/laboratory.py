@@ -140,7 +140,6 @@ class Laboratory:
         begun = time.monotonic()
         content = self._make_content()
         server = self.supervisor.fork_server(_CLIENT_MODULE, self.paths.logs / "fork-server.log")
-        probe = fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())
         swarm = Swarm(
             self.supervisor,
             server,
@@ -152,12 +151,10 @@ class Laboratory:
         measured.queues.append((time.monotonic_ns(), self._all_queues()))
         self._events.start_ns = time.monotonic_ns()
         self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
-        try:
+        with closing(fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())) as probe:
             measured.unfinished = swarm.watch(
                 plan.arrivals, plan.experiment.timeout, lambda progress: self._second(progress, probe)
             )
-        finally:
-            probe.close()
         leechers = {host.id for host in plan.leechers}
         first = min(arrival.start_s for arrival in plan.arrivals if arrival.host in leechers)
         measured.active_ns = (round(first * 1e9), self._now_ns())
@@ -223,7 +220,15 @@ class Laboratory:
     def _step(self, name: str, text: str, work: Callable[[], None]) -> None:
         self._emit(Event("step", text))
         begun = time.monotonic()
-        work()
+        try:
+            work()
+        except RunError as error:
+            # A process that has died is why, whatever failed of it.
+            for process in self.supervisor.deaths():
+                raise process.death() from error
+            raise
+        for process in self.supervisor.deaths():
+            raise process.death()
         self._measured.timings_s[name] = round(time.monotonic() - begun, 3)
 
     def _check_paths(self) -> None:
@@ -247,6 +252,8 @@ class Laboratory:
             *_twice(pings, self._measure_rtts),
             *_twice(transfers, self._measure_rates),
         ]
+        for finding in self._measured.preflight:
+            self._events.write("preflight", **finding.row())
 
     def _measure_rtts(self, ways: Sequence[preflight.Way]) -> list[preflight.Finding]:
         def measure(way: preflight.Way) -> preflight.Finding:
@@ -272,11 +279,9 @@ class Laboratory:
             host = next(idle, None)
             if host is None:
                 continue
-            link = network.link_by_id[host.link]
-            delay_s = link.forward.delay_s + link.backward.delay_s if self.engines.delay != "none" else 0.0
             gateway = network.pop_by_id[host.pop].gateway_ip
             where = self._namespace(host.id), HOST_DEVICE
-            found.append(Echo(*where, host.mac, host.ip, gateway, delay_s))
+            found.append(Echo(*where, host.mac, host.ip, gateway, self.net.gateway_answer_s(host.id)))
         return found
 
     def _all_queues(self) -> Queues:
@@ -328,6 +333,7 @@ class Laboratory:
             self._measured.unfinished,
             self.plan.experiment.timeout,
             self._measured.active_ns,
+            self.engines.datapath,
         )
 
     def _keep_what_there_is(self, error: BaseException) -> None:

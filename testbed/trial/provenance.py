@@ -17,7 +17,8 @@ def notes(engines: Engines, scale: float = 1.0) -> list[str]:
     found = []
     if engines.delay == "none":
         found.append(
-            "Delays were not emulated: this kernel has neither netem nor TUN/TAP. Rates and queues were."
+            "Delays were not emulated: this kernel lacks what they need (see testbed doctor). "
+            "Rates and queues were."
         )
     if scale != 1:
         found.append(

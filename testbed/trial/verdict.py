@@ -6,6 +6,7 @@ judged by `testbed.emulation.fidelity`.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,13 +45,17 @@ def doubts(
     unfinished: Sequence[str],
     timeout_s: float,
     active_ns: tuple[int, int],
+    datapath: str,
 ) -> list[str]:
-    """The reasons that a trial's tables give; `active_ns` is the time of the swarm since the start."""
+    """The reasons that a trial's tables give; `active_ns` is the time of the swarm since the start.
+
+    `datapath` is that of Open vSwitch, as in `testbed.emulation.capabilities.Engines`.
+    """
     return [
         *_unfinished(unfinished, network, timeout_s),
         *_corrupt(peers),
         *_incomplete_records(peers, transfers, content_bytes),
-        *_lossy_switches(network, links),
+        *_lossy_switches(network, links, datapath),
         *_fast_links(network, links, active_ns),
         *_unexplained_drops(network, links),
     ]
@@ -99,14 +104,15 @@ class _Balance:
     bytes_in: int = 0
     bytes_out: int = 0
     dropped: int = 0
+    refused: int = 0  # of those dropped, what no random loss explains
 
 
-def _lossy_switches(network: Network, links: pa.Table) -> Iterator[str]:
+def _lossy_switches(network: Network, links: pa.Table, datapath: str) -> Iterator[str]:
     """Switches that lost packets for which no link's queue answers, or sent what they had not received.
 
-    Where a queue refuses a packet, Open vSwitch throws away what else it meant to send there in that moment,
-    so as many again as the queues count are theirs too. How large those were is not known: bytes lost are
-    exact where no queue dropped any.
+    Where a queue refuses a packet, a userspace Open vSwitch throws away what else it meant to send there in
+    that moment, so as many again as full queues count are theirs too: packets that a link loses at random are
+    refused to nobody. How large they were is not known: bytes lost are exact where no queue dropped any.
     """
     balances: dict[str, _Balance] = defaultdict(_Balance)
     for row in _last_rows(links):
@@ -116,10 +122,15 @@ def _lossy_switches(network: Network, links: pa.Table) -> Iterator[str]:
         out = balances[row["direction"]]
         out.packets_out += row["packets"]
         out.bytes_out += row["bytes"]
-        out.dropped += row["drops"] or 0
+        dropped = row["drops"] or 0
+        out.dropped += dropped
+        at_random = network.link_by_id[row["link"]].direction(row["direction"]).loss * row["packets"]
+        out.refused += max(0, dropped - _most_by_chance(at_random))
     for pop in network.pops:
         found = balances[pop.id]
-        lost = found.packets_in - found.packets_out - 2 * found.dropped
+        lost = found.packets_in - found.packets_out - found.dropped
+        if datapath == "netdev":
+            lost -= found.refused
         lost_bytes = found.bytes_in - found.bytes_out
         most_packets, most_bytes = LOSS_LIMIT * found.packets_in, LOSS_LIMIT * found.bytes_in + FRAME_BYTES
         if lost > most_packets:
@@ -180,9 +191,13 @@ def _unexplained_drops(network: Network, links: pa.Table) -> Iterator[str]:
         wanted = shaping(direction, emulate_delay=False)
         full_bytes = wanted.queue_bytes or (wanted.queue_packets or 0) * _SMALLEST_FRAME_BYTES
         drops = sum(dropped for dropped, carried in _drops(rows) if carried + largest_bytes < full_bytes)
-        by_chance = direction.loss * rows[-1]["packets"]
-        if drops > by_chance + 5 * by_chance**0.5:
+        if drops > _most_by_chance(direction.loss * rows[-1]["packets"]):
             yield f"link {name} dropped {drops} packets from {source} while its queue was not full"
+
+
+def _most_by_chance(mean: float) -> int:
+    """How many random losses at most, where `mean` are to be expected: five standard deviations more."""
+    return round(mean + 5 * math.sqrt(mean))
 
 
 def _drops(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:

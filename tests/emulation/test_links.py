@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,8 @@ import small_experiment
 import small_topology
 
 from testbed.emulation.capabilities import probe_engines
-from testbed.emulation.delay_table import one_way
-from testbed.emulation.processes import enter_namespace
+from testbed.emulation.delay.table import one_way
+from testbed.emulation.namespaces import within
 from testbed.errors import RunError
 from testbed.trial.laboratory import Laboratory
 from testbed.trial.plan import TrialPlan
@@ -120,8 +120,12 @@ class received:
     def __enter__(self) -> received:
         source, target = self._ends
         address = self._lab.plan.network.host_by_id[target].ip
-        server = in_namespace(self._lab, target, lambda: socket.create_server((address, 7000)))
-        out = in_namespace(self._lab, source, lambda: socket.create_connection((address, 7000), 5))
+        server = within(
+            self._lab.net.blueprint.namespace(target), lambda: socket.create_server((address, 7000))
+        )
+        out = within(
+            self._lab.net.blueprint.namespace(source), lambda: socket.create_connection((address, 7000), 5)
+        )
         taken, _ = server.accept()
         server.close()
         out.settimeout(0.2)
@@ -160,20 +164,6 @@ def rate_bps(count: received) -> float:
     return (count.bytes - before) * 8 / (time.monotonic() - begun)
 
 
-def in_namespace(lab: Laboratory, host: str, make: Callable[[], socket.socket]) -> socket.socket:
-    """What `make` makes in a thread that lives in the host's namespace."""
-    found: list[socket.socket] = []
-
-    def run() -> None:
-        enter_namespace(lab.net.blueprint.namespace(host))
-        found.append(make())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(10)
-    return found[0]
-
-
 def test_a_delay_is_changed_under_traffic(lab: Laboratory, plan: TrialPlan) -> None:
     link = plan.network.host_by_id[LEECHER].link
     original = plan.network.link_by_id[link].direction(LEECHER)
@@ -190,9 +180,63 @@ def test_a_delay_is_changed_under_traffic(lab: Laboratory, plan: TrialPlan) -> N
 def test_a_loss_comes_and_goes(lab: Laboratory, plan: TrialPlan) -> None:
     link = plan.network.host_by_id[LEECHER].link
     original = plan.network.link_by_id[link].direction(LEECHER)
-    for loss, least, most in ((0.5, 60, 140), (0.1, 160, 196), (0.0, 200, 200)):
+    for loss, least, most in (
+        (0.5, 60, 140),
+        (0.1, 160, 196),
+        (0.0, 200, 200),
+        (0.5, 60, 140),
+        (0.0, 200, 200),
+    ):
         lab.net.change_link(link, LEECHER, replace(original, loss=loss))
         assert least <= len(pings(lab, LEECHER, SERVER, 200)) <= most
+
+
+def test_pings_of_a_lossy_path_are_those_that_come_back(lab: Laboratory, plan: TrialPlan) -> None:
+    link = plan.network.host_by_id[LEECHER].link
+    original = plan.network.link_by_id[link].direction(LEECHER)
+    lab.net.change_link(link, LEECHER, replace(original, loss=0.7))
+    try:
+        round_trip_s = lab.net.ping_s(LEECHER, SERVER, 15)
+        assert lab.net.unreachable([(LEECHER, SERVER)]) == []
+    finally:
+        lab.net.change_link(link, LEECHER, original)
+    assert round_trip_s is not None
+    assert 0.003 < round_trip_s < 0.01
+
+
+def test_a_host_behind_a_link_that_is_down_is_unreachable(lab: Laboratory, plan: TrialPlan) -> None:
+    device = lab.net.blueprint.devices[plan.network.host_by_id[LEECHER].link, "left.one"]
+    command = ["ip", "-n", device.namespace, "link", "set", "dev", device.name]
+    subprocess.run([*command, "down"], check=True)
+    try:
+        assert lab.net.unreachable([(SERVER, LEECHER), (SERVER, SEED)]) == [(SERVER, LEECHER)]
+    finally:
+        subprocess.run([*command, "up"], check=True)
+
+
+def test_frames_that_a_standing_delay_line_does_not_take_are_counted(lab: Laboratory) -> None:
+    line = lab.net.delay_line
+    if line is None:
+        pytest.skip("this kernel delays by itself")
+    before = line.counters()
+    os.kill(line.pid, signal.SIGSTOP)
+    try:
+        out = within(
+            lab.net.blueprint.namespace(SERVER), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        )
+        address = lab.plan.network.host_by_id[SEED].ip
+        until = time.monotonic() + 10
+        # A TAP device keeps a thousand frames.
+        while not (untaken := line.counters().lost_untaken - before.lost_untaken):
+            assert time.monotonic() < until
+            for _ in range(50):
+                out.sendto(bytes(1), (address, 9))
+            time.sleep(0.01)
+        out.close()
+    finally:
+        os.kill(line.pid, signal.SIGCONT)
+    after = line.counters()
+    assert after.lost - before.lost >= untaken > 0
 
 
 def test_a_queue_holds_what_it_is_set_to(lab: Laboratory, plan: TrialPlan) -> None:
@@ -201,7 +245,9 @@ def test_a_queue_holds_what_it_is_set_to(lab: Laboratory, plan: TrialPlan) -> No
     lab.net.change_link(link, LEECHER, replace(original, queue_bytes=20_000))
     try:
         address = plan.network.host_by_id[SERVER].ip
-        out = in_namespace(lab, LEECHER, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        out = within(
+            lab.net.blueprint.namespace(LEECHER), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        )
         before = lab.net.uplink_queues()[link, LEECHER]
         for _ in range(60):
             try:
@@ -229,7 +275,7 @@ def test_a_delay_line_that_dies_is_named(plan: TrialPlan, tmp_path: Path) -> Non
     engines = probe_engines()
     if engines.delay != "line":
         pytest.skip("this kernel delays by itself")
-    with Laboratory(plan, tmp_path, engines, lambda _: None) as lab:
+    with Laboratory(plan, tmp_path / "asked", engines, lambda _: None) as lab:
         lab.build_network()
         assert lab.net.delay_line is not None
         os.kill(lab.net.delay_line.pid, signal.SIGKILL)
@@ -237,3 +283,11 @@ def test_a_delay_line_that_dies_is_named(plan: TrialPlan, tmp_path: Path) -> Non
         assert "delay line was killed by signal SIGKILL" in str(dead.death())
         with pytest.raises(RunError, match="delay line"):
             lab.net.follow(plan.routes)
+    # What fails because of it is not the reason.
+    with Laboratory(plan, tmp_path / "unasked", engines, lambda _: None) as lab:
+        lab.build_network()
+        lab.install_rules()
+        assert lab.net.delay_line is not None
+        os.kill(lab.net.delay_line.pid, signal.SIGKILL)
+        with pytest.raises(RunError, match="delay line was killed by signal SIGKILL"):
+            lab.check_paths()

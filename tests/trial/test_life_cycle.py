@@ -192,6 +192,17 @@ def test_ctrl_c_ends_clean_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert len(whole_trials(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("verb", ["shell", "calibrate"])
+def test_a_verb_that_is_asked_to_end_leaves_nothing(tmp_path: Path, verb: str) -> None:
+    arguments = [experiment(tmp_path, ONE_POLICY)] if verb == "shell" else []
+    with Running(verb, *arguments, folder=tmp_path) as command:
+        tag = command.until(lambda: [run.tag for run in runs() if run.pid == command.process.pid])[0]
+        command.until(lambda: traces.of_run(tag))
+        command.process.terminate()
+        assert command.ends_with() == 130
+    assert traces.of_run(tag) == []
+
+
 def test_what_a_killed_runner_leaves_is_shown_and_cleaned_and_nothing_else(tmp_path: Path) -> None:
     other = f"keep{os.getpid()}"
     subprocess.run(["ip", "netns", "add", other], check=True)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from testbed.emulation import delay_kernel
-from testbed.emulation.delay_line import LineCounters
-from testbed.emulation.delay_table import (
+from testbed.emulation.delay import kernel
+from testbed.emulation.delay.line import LineCounters
+from testbed.emulation.delay.table import (
     DelayTable,
     Forwarding,
     delay_table,
@@ -45,7 +45,7 @@ def frame(destination: str, kind: bytes = b"\x08\x00") -> NDArray[np.uint8]:
 
 
 def delay_ns(table: DelayTable, host: int, data: NDArray[np.uint8]) -> int:
-    return int(delay_kernel.delay_of(data, host, *vars(table).values()))
+    return int(kernel.delay_of(data, host, *vars(table).values()))
 
 
 def test_a_frame_to_a_host_is_delayed_by_all_links_of_its_path(network: Network, routes: Routes) -> None:
@@ -134,19 +134,19 @@ def test_frames_leave_in_the_order_in_which_they_are_due_and_came(steps: list[tu
             due[size], order[size] = moment, number
             heapq.heappush(waiting, (moment, number, int(slots[size])))
             size, number = size + 1, number + 1
-            delay_kernel.push(due, order, slots, size)
+            kernel.push(due, order, slots, size)
         elif size:
             assert (due[0], order[0], slots[0]) == heapq.heappop(waiting)
-            delay_kernel.pop(due, order, slots, size)
+            kernel.pop(due, order, slots, size)
             size -= 1
         assert sorted(slots) == list(range(capacity))
 
 
 def test_lateness_is_told_by_the_end_of_the_class_that_holds_the_share() -> None:
-    none = (0,) * delay_kernel.LATE_CLASSES
+    none = (0,) * kernel.LATE_CLASSES
     late = (5, 0, 0, 90, 4, 1, *none[6:])
-    counters = LineCounters(100, 0, 0, 0, 0, 0, late)
-    before = LineCounters(0, 0, 0, 0, 0, 0, none)
+    counters = LineCounters(100, 0, 0, 0, 0, late)
+    before = LineCounters(0, 0, 0, 0, 0, none)
     assert counters.late_s(0.5, before) == pytest.approx(8e-6)
     assert counters.late_s(0.99, before) == pytest.approx(16e-6)
     assert counters.late_s(1.0, before) == pytest.approx(32e-6)

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.emulation.delay.kernel import LATE_CLASSES
+from testbed.emulation.delay.line import LineCounters
 from testbed.emulation.fidelity import (
     BUSY_LIMIT,
     DATAPATH_LATE_LIMIT_S,
@@ -52,6 +54,14 @@ FULL = replace(CALM, cpu_pressure=0.1, datapath_late_s=0.0, line_cpu=0.1, line_l
 def test_one_bad_second_of_many_is_noise_and_a_tenth_of_them_is_not(bad: Sample) -> None:
     assert judge([FULL] * 19 + [bad]) == []
     assert len(judge([FULL] * 17 + [bad] * 3)) == 1
+
+
+@pytest.mark.parametrize(("late_us", "reasons"), [(2040, 0), (2050, 1)])
+def test_a_delay_line_may_be_as_late_as_its_limit(late_us: int, reasons: int) -> None:
+    late = [0] * LATE_CLASSES
+    late[late_us.bit_length()] = 1
+    counters = LineCounters(1, 0, 0, 0, 1, tuple(late))
+    assert len(judge([replace(FULL, line_late_s=counters.late_s(0.99))])) == reasons
 
 
 def test_a_userspace_switch_may_use_its_core_wholly() -> None:

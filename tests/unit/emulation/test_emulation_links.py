@@ -64,9 +64,9 @@ def test_a_queue_is_as_long_as_its_link_says() -> None:
 def test_a_loss_is_a_filter_into_a_class_that_swallows() -> None:
     lines = tc_lines("eth0", shaping(Direction(10_000_000, loss=0.25), emulate_delay=False))
     assert lines[3:] == (
-        "class add dev eth0 parent 1: classid 1:2 htb rate 10000000bit quantum 1514",
-        "qdisc add dev eth0 parent 1:2 handle 20: blackhole",
-        "filter add dev eth0 parent 1: protocol all prio 1 handle 1 bpf bytecode"
+        "class replace dev eth0 parent 1: classid 1:2 htb rate 10000000bit quantum 1514",
+        "qdisc replace dev eth0 parent 1:2 handle 20: blackhole",
+        "filter replace dev eth0 parent 1: protocol all prio 1 handle 1 bpf bytecode"
         " '4,32 0 0 4294963256,53 1 0 1073741824,6 0 0 65538,6 0 0 0'",
     )
 
@@ -97,9 +97,9 @@ def test_a_change_touches_what_changed_and_deletes_nothing() -> None:
     assert change_lines("eth0", before, before) == ()
     without = replace(before, loss=0.0)
     assert [line.split()[0:2] for line in change_lines("eth0", without, before)] == [
-        ["class", "add"],
-        ["qdisc", "add"],
-        ["filter", "add"],
+        ["class", "replace"],
+        ["qdisc", "replace"],
+        ["filter", "replace"],
     ]
 
 

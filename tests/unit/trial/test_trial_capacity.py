@@ -99,6 +99,16 @@ def test_too_many_peers_for_the_cores_are_told_with_line_how_many_fit_and_which_
     assert judged(path, replace(BIG, cores=2))[1] == []
 
 
+def test_as_many_as_one_thread_carries_are_told_where_that_is_fewer(tmp_path: Path) -> None:
+    path = small_experiment.write(tmp_path, MANY)
+    costs = replace(BIG.costs, delayed_frame_s=3 * BIG.costs.delayed_frame_s)
+    machine = replace(BIG, cores=2, delay="line", costs=costs)
+    _, (problem,) = judged(path, machine)
+    fit = int(problem.allowed.split()[1])
+    small_experiment.write(tmp_path, ("isp: left, count: 2", f"isp: left, count: {fit - 2}"))
+    assert judged(path, machine)[1] == []
+
+
 def test_the_fitting_scale_fits_and_a_hundredth_more_does_not(tmp_path: Path) -> None:
     plan = small_experiment.plans(tmp_path, MANY)[0]
     machine = replace(BIG, cores=2)

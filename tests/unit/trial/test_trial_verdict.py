@@ -45,9 +45,14 @@ def blocks(*sizes: int) -> pa.Table:
 
 
 def found(
-    network: Network, *rows: dict[str, Any], unfinished: tuple[str, ...] = (), hash_ok: bool | None = True
+    network: Network,
+    *rows: dict[str, Any],
+    unfinished: tuple[str, ...] = (),
+    hash_ok: bool | None = True,
+    datapath: str = "netdev",
 ) -> list[str]:
-    return doubts(network, links(*rows), peers(hash_ok), blocks(), 100, unfinished, 60.0, (0, 10 * SECOND))
+    active_ns = (0, 10 * SECOND)
+    return doubts(network, links(*rows), peers(hash_ok), blocks(), 100, unfinished, 60.0, active_ns, datapath)
 
 
 UP = {"link": "carrier.hub.seed1--carrier.hub", "direction": "carrier.hub.seed1"}
@@ -67,6 +72,32 @@ def test_a_switch_that_loses_packets_which_no_queue_dropped_is_named(network: Ne
     assert found(network, into, out, {**DOWN, "packets": 990}) == [
         "the switch of carrier.hub lost 10 of 1000 packets beyond what queues dropped"
     ]
+
+
+def test_a_userspace_switch_may_lose_as_many_again_as_full_queues_refuse(network: Network) -> None:
+    into, out = {**UP, "packets": 1000}, {**ACROSS, "packets": 900, "drops": 50}
+    rows = [{**row, "bytes": 100_000} for row in (into, out, {**DOWN, "packets": 900})]
+    userspace, (reason,) = (
+        [said for said in found(network, *rows, datapath=datapath) if "lost" in said]
+        for datapath in ("netdev", "system")
+    )
+    assert userspace == []
+    assert reason == "the switch of carrier.hub lost 50 of 1000 packets beyond what queues dropped"
+
+
+def test_what_a_link_loses_at_random_allows_for_nothing_more(network: Network) -> None:
+    lossy = replace(
+        network,
+        links=tuple(
+            replace(link, backward=replace(link.backward, loss=0.05)) if link.id == BORDER else link
+            for link in network.links
+        ),
+    )
+    assert lossy.link_by_id[BORDER].direction("carrier.hub").loss == 0.05
+    into, out = {**UP, "packets": 1000}, {**ACROSS, "packets": 900, "drops": 50}
+    (reason,) = (said for said in found(lossy, into, out, {**DOWN, "packets": 900}) if "lost" in said)
+    # Were full queues what dropped them, twice as many would be.
+    assert reason == "the switch of carrier.hub lost 50 of 1000 packets beyond what queues dropped"
 
 
 def test_a_switch_whose_packets_get_shorter_is_named(network: Network) -> None:
@@ -159,7 +190,7 @@ def test_a_download_with_a_wrong_hash_is_named(network: Network) -> None:
 
 def test_a_finished_leecher_whose_block_log_is_not_the_whole_content_is_named(network: Network) -> None:
     def reasons(log: pa.Table) -> list[str]:
-        return doubts(network, links(), peers(True, SECOND), log, 100, (), 60.0, (0, 10 * SECOND))
+        return doubts(network, links(), peers(True, SECOND), log, 100, (), 60.0, (0, 10 * SECOND), "netdev")
 
     assert reasons(blocks(60, 40)) == []
     assert reasons(blocks(60)) == [f"the block log of {LEECHER} is not the whole content"]
@@ -169,5 +200,5 @@ def test_a_finished_leecher_whose_block_log_is_not_the_whole_content_is_named(ne
 
 def test_a_peer_that_left_no_complete_record_is_named(network: Network) -> None:
     gone = pa.Table.from_pylist([{"host": LEECHER}], schema=record.TABLES["peers"])
-    found = doubts(network, links(), gone, blocks(), 100, (), 60.0, (0, 10 * SECOND))
+    found = doubts(network, links(), gone, blocks(), 100, (), 60.0, (0, 10 * SECOND), "netdev")
     assert found == [f"no complete record of {LEECHER}"]

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.emulation import delay_kernel
-from testbed.emulation.delay_table import DelayTable
+from testbed.emulation.delay import kernel
+from testbed.emulation.delay.table import DelayTable
+from testbed.emulation.namespaces import DeviceCounters
 from testbed.emulation.processes import Process, Supervisor
 from testbed.errors import RunError
 
@@ -39,20 +40,21 @@ class LineHost:
 class LineCounters:
     """What the line has counted since its start. `late` has frames by how late they left.
 
-    Its classes are below 1 microsecond, below 2, below 4 and so on; the last has no upper end.
+    Its classes are below 1 microsecond, below 2, below 4 and so on; the last has no upper end. Frames are
+    lost where the line comes too late to take them from a full TAP (`lost_untaken`), where all its room is
+    taken, and where the kernel refuses them.
     """
 
     frames: int
-    bytes: int
+    lost_untaken: int
     lost_full: int
     lost_sending: int
-    in_flight: int
     in_flight_max: int
     late: tuple[int, ...]
 
     @property
     def lost(self) -> int:
-        return self.lost_full + self.lost_sending
+        return self.lost_untaken + self.lost_full + self.lost_sending
 
     def late_s(self, share: float, before: LineCounters | None = None) -> float:
         """How late at most this share of the frames left since `before`: the end of its class, 0 for none."""
@@ -73,6 +75,7 @@ class DelayLine:
         self._table = folder / "delays.npz"
         self._socket = folder / "delays.sock"
         self._counters = folder / "delays.counters"
+        self._taps: list[DeviceCounters] = []
 
     @property
     def pid(self) -> int:
@@ -84,7 +87,7 @@ class DelayLine:
         With `offload`, hosts leave checksums and segmentation to who receives.
         """
         table.save(self._table)
-        np.zeros(delay_kernel.COUNTERS, np.int64).tofile(self._counters)
+        np.zeros(kernel.COUNTERS, np.int64).tofile(self._counters)
         config = self._folder / "delays.json"
         hosts = [vars(host) for host in self._hosts]
         files = {"table": self._table, "socket": self._socket, "counters": self._counters}
@@ -92,13 +95,20 @@ class DelayLine:
         config.write_text(json.dumps({**paths, "offload": offload, "hosts": hosts}), encoding="utf-8")
         self._process: Process = self._supervisor.start(
             "delay line",
-            [sys.executable, "-m", "testbed.emulation.delay_process", str(config)],
+            [sys.executable, "-m", "testbed.emulation.delay.process", str(config)],
             log=self._logs / "delay-line.log",
         )
 
     def open(self) -> None:
         """Make the TAP of every host, whose namespace and uplink must be there."""
         self._ask(b"open")
+        self._taps = [DeviceCounters(host.namespace, host.tap) for host in self._hosts]
+
+    def close(self) -> None:
+        """Let go of the hosts' namespaces; the process ends with the run's others."""
+        for tap in self._taps:
+            tap.close()
+        self._taps = []
 
     def set_delays(self, table: DelayTable) -> None:
         """Delay by another table from now on; frames that wait leave as they were to leave."""
@@ -108,13 +118,12 @@ class DelayLine:
     def counters(self) -> LineCounters:
         values: NDArray[np.int64] = np.fromfile(self._counters, np.int64)
         return LineCounters(
-            frames=int(values[delay_kernel.FRAMES]),
-            bytes=int(values[delay_kernel.BYTES]),
-            lost_full=int(values[delay_kernel.LOST_FULL]),
-            lost_sending=int(values[delay_kernel.LOST_SENDING]),
-            in_flight=int(values[delay_kernel.IN_FLIGHT]),
-            in_flight_max=int(values[delay_kernel.IN_FLIGHT_MAX]),
-            late=tuple(int(value) for value in values[delay_kernel.LATE :]),
+            frames=int(values[kernel.FRAMES]),
+            lost_untaken=sum(tap.dropped_sending() for tap in self._taps),
+            lost_full=int(values[kernel.LOST_FULL]),
+            lost_sending=int(values[kernel.LOST_SENDING]),
+            in_flight_max=int(values[kernel.IN_FLIGHT_MAX]),
+            late=tuple(int(value) for value in values[kernel.LATE :]),
         )
 
     def _ask(self, request: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The delay line as a program: `python -m testbed.emulation.delay_process CONFIG`.
+"""The delay line as a program: `python -m testbed.emulation.delay.process CONFIG`.
 
 The configuration (JSON) names the hosts' namespaces, a socket, a file of counters and one of delays. Asked
 over the socket it makes a TAP in each namespace, which its host sends through, and a packet socket on the
@@ -8,6 +8,7 @@ device that leads to the switch; then it relays frames from the one to the other
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -23,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.emulation.delay_kernel import CONTROL, COUNTERS, VNET_HEADER_BYTES, relay
-from testbed.emulation.delay_table import DelayTable
-from testbed.emulation.processes import enter_namespace
+from testbed.emulation.delay.kernel import CONTROL, COUNTERS, FAILED, VNET_HEADER_BYTES, relay
+from testbed.emulation.delay.table import DelayTable
+from testbed.emulation.namespaces import enter_namespace
 
 # linux/if_tun.h, linux/if_packet.h, linux/socket.h
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
@@ -112,7 +113,22 @@ class _Line:
         self.epoll.register(descriptor, select.EPOLLIN)
 
     def relay(self) -> int:
-        """Relay until there is a request (CONTROL) or the TAP of a host is gone (its number)."""
+        """Relay until there is a request (CONTROL) or the TAP of a host is gone (its number).
+
+        Raises OSError where the kernel does not let it wait for frames.
+        """
+        while (reason := self._relay()) == FAILED:
+            self._raise_if_it_cannot_wait()
+        return reason
+
+    def _raise_if_it_cannot_wait(self) -> None:
+        event = (ctypes.c_char * 16)()
+        if _libc.epoll_pwait2(self.epoll.fileno(), event, 1, (ctypes.c_long * 2)(0, 0), None) < 0:
+            code = ctypes.get_errno()
+            if code != errno.EINTR:
+                raise OSError(code, os.strerror(code), "epoll_pwait2, which Linux 5.11 brought")
+
+    def _relay(self) -> int:
         return int(
             relay(
                 self.epoll.fileno(),

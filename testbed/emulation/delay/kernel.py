@@ -19,14 +19,14 @@ from testbed.compiled import njit
 VNET_HEADER_BYTES = 10
 """In front of each frame, in reading and writing: struct virtio_net_hdr, which says what is offloaded."""
 
-FRAMES, BYTES, LOST_FULL, LOST_SENDING, IN_FLIGHT, IN_FLIGHT_MAX = range(6)
-LATE = 8
+FRAMES, LOST_FULL, LOST_SENDING, IN_FLIGHT_MAX = range(4)
+LATE = 4
 """From here on, frames by how late they left: below 1, 2, 4, ... microseconds, the last without bound."""
 LATE_CLASSES = 24
 COUNTERS = LATE + LATE_CLASSES
 
-CONTROL = -1
-"""The number of the control socket, where others are those of hosts."""
+CONTROL, FAILED = -1, -2
+"""What is no host's number: the control socket's, and that of a kernel that did not wait for frames."""
 
 _MONOTONIC = 1
 _READS_IN_A_ROW = 64
@@ -146,6 +146,7 @@ def relay(
 ) -> int:
     """Relay frames until the control socket has something to say (CONTROL) or a TAP is gone (its host).
 
+    FAILED where waiting was refused or interrupted by a signal: calling again goes on.
     `numbers` says which host's TAP a descriptor is, or CONTROL. `frames` is (slots, bytes); the first
     `state[0]` entries of the heap (`due`, `order`, `slots`) hold frames, the `slots` behind them are free.
     `state[1]` numbers frames. All of it lives on between calls.
@@ -179,6 +180,8 @@ def relay(
             pause[0], pause[1] = left // 1_000_000_000, left % 1_000_000_000
             wait = pause.ctypes.data
         ready = _epoll_pwait2(epoll, events.ctypes.data, _EVENTS, wait, 0)
+        if ready < 0:
+            return FAILED
         for number in range(ready):
             event = events[number * _EVENT_BYTES : (number + 1) * _EVENT_BYTES]
             flags = event[:4].view(np.uint32)[0]
@@ -199,14 +202,12 @@ def relay(
                 if length <= 0:
                     break
                 counters[FRAMES] += 1
-                counters[BYTES] += length - VNET_HEADER_BYTES
                 lengths[slot], senders[slot] = length, host
                 delay = delay_of(frames[slot, VNET_HEADER_BYTES:], host, *table)
                 due[size] = _now_ns(clock) + max(0, delay - early)
                 order[size] = state[1]
                 state[0], state[1] = size + 1, state[1] + 1
                 push(due, order, slots, size + 1)
-            counters[IN_FLIGHT] = state[0]
             counters[IN_FLIGHT_MAX] = max(counters[IN_FLIGHT_MAX], state[0])
 
 
@@ -235,4 +236,3 @@ def _send(
         counters[LOST_SENDING] += 1
     pop(due, order, slots, state[0])
     state[0] -= 1
-    counters[IN_FLIGHT] = state[0]
