@@ -12,8 +12,6 @@ from testbed.errors import Problem, RunError, UserError
 
 if TYPE_CHECKING:
     from testbed.emulation.capabilities import Engines
-    from testbed.spec.loading import Document
-    from testbed.topology.model import Network
     from testbed.trial.calibration import Calibration
     from testbed.trial.capacity import Load, Machine
     from testbed.trial.plan import TrialPlan
@@ -62,8 +60,15 @@ def assess(experiment: Path, scale: str = "") -> Assessment:
     Raises UserError where the files or the scale are wrong.
     """
     from testbed.emulation.capabilities import probe_engines
+    from testbed.emulation.probes import loss
     from testbed.spec.experiment import load_experiment
-    from testbed.trial.capacity import expected_load, fitting_scale, too_little_cores, too_little_memory
+    from testbed.trial.capacity import (
+        cannot_lose,
+        expected_load,
+        fitting_scale,
+        too_little_cores,
+        too_little_memory,
+    )
     from testbed.trial.plan import plan_trials
     from testbed.trial.provenance import deciding_environment
 
@@ -87,21 +92,9 @@ def assess(experiment: Path, scale: str = "") -> Assessment:
             cores = []
         else:
             cores = too_little_cores(load, machine, document, fitting)
-    hard = [*too_little_memory(load, machine, document), *_missing_loss(trials[0].network, document)]
+    hard = [*too_little_memory(load, machine, document), *cannot_lose(trials[0].network, document, loss)]
     problems, doubts = (hard, cores) if factor else (hard + cores, [])
     return Assessment(trials, engines, machine, calibration, load, tuple(problems), tuple(doubts))
-
-
-def _missing_loss(network: Network, document: Document) -> list[Problem]:
-    """That links are to lose packets, where the kernel has nothing that does."""
-    from testbed.emulation.probes import loss
-
-    lossy = [link.id for link in network.links if link.forward.loss or link.backward.loss]
-    if not lossy or loss().state != "missing":
-        return []
-    what = f"link {lossy[0]} is to lose packets at random, and this kernel can't (it has no cls_bpf)"
-    where = document.where(("topology",))
-    return [Problem(what, where, mend="see testbed doctor, or take 'loss' out of the topology")]
 
 
 def _machine(engines: Engines) -> tuple[Machine, Calibration | None]:

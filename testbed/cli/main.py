@@ -1,7 +1,8 @@
 """The command `testbed`: the table of its verbs, and what errors become on the way out.
 
 Each verb is one module of this package whose function does the work; arguments come in, results go to stdout,
-progress and errors to stderr. Exit code 0: it worked, 1: the work failed, 2: wrong input, 130: Ctrl-C.
+progress and errors to stderr. Exit code 0: it worked, 1: the work failed, 2: wrong input, 130: stopped
+by Ctrl-C or a signal.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -92,7 +94,7 @@ def run() -> None:
     # Asked to end or without its terminal, a verb cleans up as after Ctrl-C, which Mininet's prompt ignores.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, lambda *_: sys.exit(EXIT_INTERRUPTED))
+            signal.signal(number, _stop)
     debug = "--debug" in sys.argv[1:]
     try:
         app()
@@ -110,8 +112,20 @@ def run() -> None:
     except SystemExit as ending:
         # Typer ends the process with 130 and no word when Ctrl-C reaches it.
         if ending.code == EXIT_INTERRUPTED:
-            _interrupted()
+            _interrupted(ending.by if isinstance(ending, _Stopped) else "Ctrl-C")
         raise
+
+
+class _Stopped(SystemExit):
+    """A signal asked the command to end."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(EXIT_INTERRUPTED)
+        self.by = by
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(signal.Signals(number).name)
 
 
 def _leave(error: Exception, code: int, *, debug: bool) -> None:
@@ -124,6 +138,7 @@ def _leave(error: Exception, code: int, *, debug: bool) -> None:
     sys.exit(code)
 
 
-def _interrupted() -> None:
-    print("testbed: stopped by Ctrl-C", file=sys.stderr)
+def _interrupted(by: str = "Ctrl-C") -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(f"testbed: stopped by {by}", file=sys.stderr)
     sys.exit(EXIT_INTERRUPTED)

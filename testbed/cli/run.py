@@ -6,6 +6,7 @@ An experiment's file comes in; trial folders, `summary.json` and `report.html` g
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,8 +49,9 @@ def run(
         try:
             run_missing(trials, folder, engines, display.show, again)
         except (KeyboardInterrupt, SystemExit):
-            display.close()
-            _say_what_was_kept(trials, folder, experiment, results, scale)
+            with suppress(OSError):  # the terminal may be gone
+                display.close()
+                _say_what_was_kept(trials, folder, experiment, results, scale)
             raise
     present(folder, [trial.id for trial in trials], as_json)
 

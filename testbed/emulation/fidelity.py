@@ -102,12 +102,12 @@ class Probe:
     ) -> None:
         self._switch_pids = switch_pids
         self._delay_line = delay_line
-        self._echoes = Echoes(echoes)
+        self._before = self._counters()
         self._late_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sleep_and_wake, name="wake-up probe", daemon=True)
-        self._before = self._counters()
         self._thread.start()
+        self._echoes = Echoes(echoes)
 
     def sample(self) -> Sample:
         """What happened since the last sample."""

@@ -73,7 +73,7 @@ def tc_lines(device: str, wanted: Shaping) -> tuple[str, ...]:
         f"class add dev {device} {_rate_class(wanted)}",
         f"qdisc add dev {device} {_queue(wanted)}",
     )
-    return lines + _first_loss(device, wanted) if wanted.loss else lines
+    return lines + _loss_from_none(device, wanted) if wanted.loss else lines
 
 
 def wire_lines(device: str, other: str, wanted: Shaping) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def change_lines(device: str, before: Shaping, wanted: Shaping) -> tuple[str, ..
         lines += (f"qdisc change dev {device} {_queue(wanted)}",)
     if before.loss != wanted.loss:
         changed = (f"filter change dev {device} {_loss_filter(wanted)}",)
-        lines += changed if before.loss else _first_loss(device, wanted)
+        lines += changed if before.loss else _loss_from_none(device, wanted)
     return lines
 
 
@@ -139,7 +139,7 @@ def _queue(wanted: Shaping) -> str:
     return f"parent 1:1 handle 10: bfifo limit {wanted.queue_bytes}"
 
 
-def _first_loss(device: str, wanted: Shaping) -> tuple[str, ...]:
+def _loss_from_none(device: str, wanted: Shaping) -> tuple[str, ...]:
     """A class that swallows what it gets, and the filter that picks packets for it.
 
     Unlike netem's this loss is there on every kernel; and who sends is not told, as with a real wire. A loss

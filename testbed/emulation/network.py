@@ -190,15 +190,13 @@ class EmulatedNetwork(Mininet):
         """How long the switch is to take to answer what a host asks its gateway by ARP.
 
         netem delays on the link, there and back. A delay line delays what the host sends and nothing that a
-        switch sends, and forwarding itself takes the time that it is allowed.
+        switch sends.
         """
         link = self._links[self.blueprint.network.host_by_id[host].link]
         up_s, down_s = link.direction(host).delay_s, link.direction(link.other(host)).delay_s
         if self.delay_line is None:
             return up_s + down_s if self.blueprint.engines.delay == "netem" else 0.0
-        forwarding = self._forwarding
-        there_s = max(0.0, up_s - forwarding.base_s)
-        return there_s + 2 * forwarding.base_s + forwarding.hop_s
+        return self._forwarding.answer_s(up_s)
 
     def follow(self, routes: Routes) -> None:
         """Let packets be delayed by the links of other routes. netem is on the links, and needs no word."""

@@ -88,6 +88,10 @@ def _prepare(parent: int, limits: Limits) -> None:
     limits.set()
 
 
+class ProcessDeath(RunError):
+    """A process of the run ended and was not asked to."""
+
+
 @dataclass
 class Process:
     """A process of the run. `exit_code` is None while it lives, negative for a signal."""
@@ -127,14 +131,14 @@ class Process:
         except OSError:
             return  # a disk that is full stops the program itself
 
-    def death(self) -> RunError:
+    def death(self) -> ProcessDeath:
         """The error that says how it died, with the end of its log."""
         code = self.exit_code
         if code is not None and code < 0:
             how = f"was killed by signal {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
-        return RunError(f"{self.name} {how}", tail=self.tail(), mend=f"see {self.log}")
+        return ProcessDeath(f"{self.name} {how}", tail=self.tail(), mend=f"see {self.log}")
 
 
 class Supervisor:

@@ -193,7 +193,7 @@ def _events(trial: TrialDetails) -> list[tuple[str, str, str]]:
     """(time, event, the rest) of each event, as many as a page can hold."""
     return [
         (
-            f"{event.get('t_ns', 0) / 1e9:.1f} s",
+            "before" if event.get("t_ns") is None else f"{event['t_ns'] / 1e9:.1f} s",
             str(event.get("event", "")),
             ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("t_ns", "event")),
         )

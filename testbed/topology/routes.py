@@ -17,6 +17,7 @@ import numpy.typing as npt
 from testbed.topology.model import Direction, Host, Network
 
 Int32 = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,20 @@ class Routes:
         found: npt.NDArray[np.bool_] = self.next_step.T >= 0
         np.fill_diagonal(found, True)
         return found
+
+    def hops(self, source: Ints, target: Ints) -> Iterator[tuple[Ints, Ints]]:
+        """Walk many routes at once, a hop at a time, from PoP numbers to PoP numbers.
+
+        Each hop is (which of the routes take it, their steps); those that are cut off take none.
+        """
+        going, here = np.arange(source.size), source
+        while True:
+            step = self.next_step[target[going], here]
+            going, step = going[step >= 0], step[step >= 0]
+            if not step.size:
+                return
+            yield going, step
+            here = self.ends[step // 2, 1 - step % 2]
 
     def next_links(self, pop: str) -> dict[str, str]:
         """The link to take from `pop` towards each PoP that it reaches, in the order of PoPs."""

@@ -6,10 +6,11 @@ comes from the machine's calibration, or from built-in figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from testbed.emulation.blueprint import switch_groups
+from testbed.emulation.probes import Finding
 from testbed.errors import Problem
 from testbed.spec.loading import Document
 from testbed.topology.model import Network
@@ -161,13 +162,12 @@ def too_little_cores(load: Load, machine: Machine, document: Document, scale: fl
     if _fits(load, machine):
         return []
     limit = machine.cores * _CORES_SHARE
-    if load.cores > limit:
+    if load.cores / limit > load.busiest_process / _CORES_SHARE:
         needs = f"about {load.cores:.1f} cores, and this machine can give {limit:.1f} of {machine.cores}"
+        share = limit / load.cores
     else:
         needs = f"{load.busiest_process:.1f} cores for what one process does in one thread"
-    share = limit / load.cores
-    if load.busiest_process:
-        share = min(share, _CORES_SHARE / load.busiest_process)
+        share = _CORES_SHARE / load.busiest_process
     if scale is None:
         mend = "lower the counts: slower links alone are not enough"
     else:
@@ -181,6 +181,16 @@ def too_little_cores(load: Load, machine: Machine, document: Document, scale: fl
             mend=mend,
         )
     ]
+
+
+def cannot_lose(network: Network, document: Document, loss: Callable[[], Finding]) -> list[Problem]:
+    """That links are to lose packets at random, where the kernel can't. `loss` tries whether it can."""
+    lossy = [link.id for link in network.links if link.forward.loss or link.backward.loss]
+    if not lossy or (finding := loss()).state != "missing":
+        return []
+    what = f"link {lossy[0]} is to lose packets at random, and this machine can't: {finding.found}"
+    mend = "see 'random loss' in testbed doctor, or take 'loss' out of the topology"
+    return [Problem(what, document.where(("topology",)), mend=mend)]
 
 
 def _memory(load: Load, machine: Machine, document: Document) -> Iterator[Problem]:

@@ -65,15 +65,8 @@ class _Ways:
     def of(routes: Routes, pop: Ints) -> _Ways:
         """All ways between the places at these PoPs at once, a hop at a time."""
         source, target = np.divmod(np.arange(len(pop) ** 2), len(pop))
-        here, hops = pop[source], []
-        while True:
-            step = routes.next_step[pop[target], here]
-            going = step >= 0
-            source, target, step = source[going], target[going], step[going]
-            if not len(step):
-                break
-            hops.append((source, target, step))
-            here = routes.ends[step // 2, 1 - step % 2]
+        walk = routes.hops(pop[source], pop[target])
+        hops = [(source[going], target[going], step) for going, step in walk]
         columns = zip(*hops, strict=True) if hops else ([], [], [])
         return _Ways(*(np.concatenate([np.empty(0, np.int64), *column]) for column in columns))
 

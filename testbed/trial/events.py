@@ -42,14 +42,21 @@ class Progress:
 
 
 class EventLog:
-    """`events.jsonl` of a trial: one line an event, its time in ns since the trial's start."""
+    """`events.jsonl` of a trial: one line an event, with ns since the trial's start, null before it."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8")
+        self._started = False
+        self.start_ns = 0
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._started = True
         self.start_ns = time.monotonic_ns()
 
     def write(self, event: str, **data: Any) -> None:
-        line = {"t_ns": time.monotonic_ns() - self.start_ns, "event": event, **data}
+        t_ns = time.monotonic_ns() - self.start_ns if self._started else None
+        line = {"t_ns": t_ns, "event": event, **data}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 

@@ -25,9 +25,10 @@ from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
 from testbed.emulation.measurement import Echo, Ends, transfer_rates_bps
 from testbed.emulation.network import EmulatedNetwork
-from testbed.emulation.processes import Supervisor
+from testbed.emulation.processes import ProcessDeath, Supervisor
 from testbed.errors import RunError, TestbedError
 from testbed.peers.content import Content, make_content
+from testbed.topology.model import Host
 from testbed.trial import configuration, preflight, record
 from testbed.trial.collect import Queues, collect
 from testbed.trial.configuration import Paths
@@ -40,6 +41,7 @@ from testbed.trial.verdict import doubts
 
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
 _PINGS = 11
+_DYING_S = 0.5
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -149,7 +151,7 @@ class Laboratory:
         )
         # What was sent before the trial does not count as its own.
         measured.queues.append((time.monotonic_ns(), self._all_queues()))
-        self._events.start_ns = time.monotonic_ns()
+        self._events.start()
         self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
         with closing(fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())) as probe:
             measured.unfinished = swarm.watch(
@@ -222,9 +224,11 @@ class Laboratory:
         begun = time.monotonic()
         try:
             work()
+        except ProcessDeath:
+            raise
         except RunError as error:
-            # A process that has died is why, whatever failed of it.
-            for process in self.supervisor.deaths():
+            # A process that has died is why, whatever failed of it. What it held may go before itself.
+            for process in self.supervisor.deaths(_DYING_S):
                 raise process.death() from error
             raise
         for process in self.supervisor.deaths():
@@ -248,12 +252,11 @@ class Laboratory:
 
     def _measure_links(self, pings: Sequence[preflight.Way], transfers: Sequence[preflight.Way]) -> None:
         """Pings first, while queues are empty. What is off is measured once more: that can be a moment's."""
-        self._measured.preflight = [
-            *_twice(pings, self._measure_rtts),
-            *_twice(transfers, self._measure_rates),
-        ]
-        for finding in self._measured.preflight:
-            self._events.write("preflight", **finding.row())
+        self._measured.preflight = []
+        for ways, measure in ((pings, self._measure_rtts), (transfers, self._measure_rates)):
+            for finding in _twice(ways, measure):
+                self._measured.preflight.append(finding)
+                self._events.write("preflight", **finding.row())
 
     def _measure_rtts(self, ways: Sequence[preflight.Way]) -> list[preflight.Finding]:
         def measure(way: preflight.Way) -> preflight.Finding:
@@ -275,14 +278,27 @@ class Laboratory:
         """A host for each Open vSwitch: one of a portal or tracker, whose links are as good as idle."""
         network, found = self.plan.network, []
         for group in self.net.blueprint.groups:
-            idle = (h for h in network.hosts if h.pop in group.pops and h.role in ("portal", "tracker"))
-            host = next(idle, None)
-            if host is None:
+            idle = [h for h in network.hosts if h.pop in group.pops and h.role in ("portal", "tracker")]
+            if not idle:
                 continue
-            gateway = network.pop_by_id[host.pop].gateway_ip
-            where = self._namespace(host.id), HOST_DEVICE
-            found.append(Echo(*where, host.mac, host.ip, gateway, self.net.gateway_answer_s(host.id)))
+            host = min(idle, key=self._loses)
+            found.append(
+                Echo(
+                    self._namespace(host.id),
+                    HOST_DEVICE,
+                    host.mac,
+                    host.ip,
+                    gateway=network.pop_by_id[host.pop].gateway_ip,
+                    expected_s=self.net.gateway_answer_s(host.id),
+                    lossy=self._loses(host),
+                )
+            )
         return found
+
+    def _loses(self, host: Host) -> bool:
+        """Whether the access link of a host loses packets at random."""
+        link = self.plan.network.link_by_id[host.link]
+        return bool(link.forward.loss or link.backward.loss)
 
     def _all_queues(self) -> Queues:
         return {**self.net.queues(), **self.net.uplink_queues()}
@@ -361,11 +377,18 @@ def _twice(
 
 
 class _interrupts_held:
-    """While in this context, Ctrl-C, SIGTERM and SIGHUP are ignored."""
+    """Ctrl-C, SIGTERM and SIGHUP that come while in this context take effect at its end."""
 
     def __enter__(self) -> None:
-        self._before = {n: signal.signal(n, signal.SIG_IGN) for n in _INTERRUPTS}
+        self._came: list[int] = []
+        ignored = {number for number in _INTERRUPTS if signal.getsignal(number) is signal.SIG_IGN}
+        self._before = {number: signal.signal(number, self._note) for number in {*_INTERRUPTS} - ignored}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._came:
+            signal.raise_signal(self._came[0])
+
+    def _note(self, number: int, _: object) -> None:
+        self._came.append(number)

@@ -124,8 +124,9 @@ def _lossy_switches(network: Network, links: pa.Table, datapath: str) -> Iterato
         out.bytes_out += row["bytes"]
         dropped = row["drops"] or 0
         out.dropped += dropped
-        at_random = network.link_by_id[row["link"]].direction(row["direction"]).loss * row["packets"]
-        out.refused += max(0, dropped - _most_by_chance(at_random))
+        loss = network.link_by_id[row["link"]].direction(row["direction"]).loss
+        least, _ = _at_random(loss, row["packets"] + dropped)
+        out.refused += max(0, dropped - least)
     for pop in network.pops:
         found = balances[pop.id]
         lost = found.packets_in - found.packets_out - found.dropped
@@ -191,13 +192,15 @@ def _unexplained_drops(network: Network, links: pa.Table) -> Iterator[str]:
         wanted = shaping(direction, emulate_delay=False)
         full_bytes = wanted.queue_bytes or (wanted.queue_packets or 0) * _SMALLEST_FRAME_BYTES
         drops = sum(dropped for dropped, carried in _drops(rows) if carried + largest_bytes < full_bytes)
-        if drops > _most_by_chance(direction.loss * rows[-1]["packets"]):
+        _, most = _at_random(direction.loss, rows[-1]["packets"] + drops)
+        if drops > most:
             yield f"link {name} dropped {drops} packets from {source} while its queue was not full"
 
 
-def _most_by_chance(mean: float) -> int:
-    """How many random losses at most, where `mean` are to be expected: five standard deviations more."""
-    return round(mean + 5 * math.sqrt(mean))
+def _at_random(loss: float, packets: int) -> tuple[int, int]:
+    """How many of so many packets a random loss takes, at least and at most: five standard deviations."""
+    mean, off = loss * packets, 5 * math.sqrt(loss * (1 - loss) * packets)
+    return max(0, round(mean - off)), round(mean + off)
 
 
 def _drops(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:

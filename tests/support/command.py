@@ -39,13 +39,15 @@ testbed.__test__ = False  # type: ignore[attr-defined]  # so that pytest does no
 class Running:
     """A verb that runs. A context: what still lives at its end is killed."""
 
-    def __init__(self, *arguments: str | Path, folder: Path, name: str = "command") -> None:
+    def __init__(
+        self, *arguments: str | Path, folder: Path, name: str = "command", stdin: int = subprocess.DEVNULL
+    ) -> None:
         self.stdout, self.stderr = folder / f"{name}.stdout", folder / f"{name}.stderr"
         with self.stdout.open("w") as out, self.stderr.open("w") as errors:
             self.process = subprocess.Popen(
                 [*TESTBED, *map(str, arguments)],
                 cwd=folder,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out,
                 stderr=errors,
                 start_new_session=True,

@@ -192,13 +192,24 @@ def test_ctrl_c_ends_clean_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert len(whole_trials(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("verb", ["shell", "calibrate"])
-def test_a_verb_that_is_asked_to_end_leaves_nothing(tmp_path: Path, verb: str) -> None:
-    arguments = [experiment(tmp_path, ONE_POLICY)] if verb == "shell" else []
-    with Running(verb, *arguments, folder=tmp_path) as command:
+def test_a_calibration_that_is_asked_to_end_leaves_nothing(tmp_path: Path) -> None:
+    with Running("calibrate", folder=tmp_path) as command:
         tag = command.until(lambda: [run.tag for run in runs() if run.pid == command.process.pid])[0]
         command.until(lambda: traces.of_run(tag))
         command.process.terminate()
+        assert command.ends_with() == 130
+        assert command.said().endswith("testbed: stopped by SIGTERM\n")
+    assert traces.of_run(tag) == []
+
+
+def test_a_prompt_whose_terminal_is_gone_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    file = experiment(tmp_path, ONE_POLICY)
+    with Running("shell", file, folder=tmp_path, stdin=subprocess.PIPE) as command:
+        command.until(lambda: "testbed>" in command.stdout.read_text())
+        tag = command.run.tag
+        command.process.send_signal(signal.SIGINT)  # Mininet's prompt goes on
+        command.until(lambda: command.stdout.read_text().count("testbed>") == 2)
+        command.process.send_signal(signal.SIGHUP)
         assert command.ends_with() == 130
     assert traces.of_run(tag) == []
 

@@ -49,7 +49,6 @@ class LineCounters:
     lost_untaken: int
     lost_full: int
     lost_sending: int
-    in_flight_max: int
     late: tuple[int, ...]
 
     @property
@@ -102,7 +101,11 @@ class DelayLine:
     def open(self) -> None:
         """Make the TAP of every host, whose namespace and uplink must be there."""
         self._ask(b"open")
-        self._taps = [DeviceCounters(host.namespace, host.tap) for host in self._hosts]
+        for host in self._hosts:
+            try:
+                self._taps.append(DeviceCounters(host.namespace, host.tap))
+            except OSError as error:
+                raise RunError(f"the counters of {host.namespace} can't be read: {error}") from None
 
     def close(self) -> None:
         """Let go of the hosts' namespaces; the process ends with the run's others."""
@@ -122,7 +125,6 @@ class DelayLine:
             lost_untaken=sum(tap.dropped_sending() for tap in self._taps),
             lost_full=int(values[kernel.LOST_FULL]),
             lost_sending=int(values[kernel.LOST_SENDING]),
-            in_flight_max=int(values[kernel.IN_FLIGHT_MAX]),
             late=tuple(int(value) for value in values[kernel.LATE :]),
         )
 

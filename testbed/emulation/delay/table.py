@@ -60,6 +60,13 @@ class Forwarding:
     def path_s(self, switches: int) -> float:
         return self.base_s + self.hop_s * switches
 
+    def answer_s(self, up_s: float) -> float:
+        """How long a switch's own answer takes that is asked for over an access link with a delay of `up_s`.
+
+        Both ends and one switch are passed, and the line delays the request alone, by as much less.
+        """
+        return max(up_s, self.base_s) + self.hop_s
+
 
 def fitted_forwarding(excesses: Sequence[tuple[float, float]]) -> Forwarding:
     """The `Forwarding` that explains best how much longer one way took than it should.
@@ -117,12 +124,11 @@ def _between(
     at = np.array([number[pop] for pop in pops], np.int64)
     links = (network.link_by_id[name] for name in routes.links)
     step_s = np.array([way.delay_s for link in links for way in (link.forward, link.backward)])
-    target, here = at[None, :].repeat(at.size, axis=0), at[:, None].repeat(at.size, axis=1)
-    delays_s = np.where(routes.reachable[here, target], -forwarding.hop_s, 0.0)
-    while (going := (step := routes.next_step[target, here]) >= 0).any():
-        delays_s[going] += step_s[step[going]] - forwarding.hop_s
-        here[going] = routes.ends[step[going] // 2, 1 - step[going] % 2]
-    delays_ns: NDArray[np.int64] = np.rint(delays_s * NS_PER_S).astype(np.int64)
+    source, target = at.repeat(at.size), np.tile(at, at.size)
+    delays_s = np.where(routes.reachable[source, target], -forwarding.hop_s, 0.0)
+    for going, step in routes.hops(source, target):
+        delays_s[going] += step_s[step] - forwarding.hop_s
+    delays_ns: NDArray[np.int64] = np.rint(delays_s.reshape(at.size, at.size) * NS_PER_S).astype(np.int64)
     return delays_ns
 
 

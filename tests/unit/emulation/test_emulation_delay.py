@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import ipaddress
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from testbed.emulation.delay import kernel
 from testbed.emulation.delay.line import LineCounters
+from testbed.emulation.delay.process import _Line
 from testbed.emulation.delay.table import (
     DelayTable,
     Forwarding,
@@ -145,9 +147,25 @@ def test_frames_leave_in_the_order_in_which_they_are_due_and_came(steps: list[tu
 def test_lateness_is_told_by_the_end_of_the_class_that_holds_the_share() -> None:
     none = (0,) * kernel.LATE_CLASSES
     late = (5, 0, 0, 90, 4, 1, *none[6:])
-    counters = LineCounters(100, 0, 0, 0, 0, late)
-    before = LineCounters(0, 0, 0, 0, 0, none)
+    counters = LineCounters(100, 0, 0, 0, late)
+    before = LineCounters(0, 0, 0, 0, none)
     assert counters.late_s(0.5, before) == pytest.approx(8e-6)
     assert counters.late_s(0.99, before) == pytest.approx(16e-6)
     assert counters.late_s(1.0, before) == pytest.approx(32e-6)
     assert counters.late_s(0.99, counters) == 0.0
+
+
+def test_a_switch_answers_after_the_delay_of_the_request_and_what_forwarding_takes() -> None:
+    forwarding = Forwarding(base_s=0.001, hop_s=0.0002)
+    assert forwarding.answer_s(0.020) == pytest.approx(0.0202)
+    assert forwarding.answer_s(0.0) == pytest.approx(0.0012)  # no delay is negative
+
+
+def test_a_line_that_cannot_wait_for_frames_says_so(tmp_path: Path) -> None:
+    network = small_topology.network(tmp_path)
+    delay_table(network, compute_routes(network)).save(tmp_path / "table")
+    np.zeros(kernel.COUNTERS, np.int64).tofile(tmp_path / "counters")
+    line = _Line({"table": tmp_path / "table", "counters": tmp_path / "counters", "offload": False})
+    os.close(line.epoll.fileno())
+    with pytest.raises(OSError, match="epoll_pwait2"):
+        line.relay()

@@ -60,7 +60,7 @@ def test_one_bad_second_of_many_is_noise_and_a_tenth_of_them_is_not(bad: Sample)
 def test_a_delay_line_may_be_as_late_as_its_limit(late_us: int, reasons: int) -> None:
     late = [0] * LATE_CLASSES
     late[late_us.bit_length()] = 1
-    counters = LineCounters(1, 0, 0, 0, 1, tuple(late))
+    counters = LineCounters(1, 0, 0, 0, tuple(late))
     assert len(judge([replace(FULL, line_late_s=counters.late_s(0.99))])) == reasons
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import small_experiment
+import small_topology
 
+from testbed.emulation.probes import Finding, State
 from testbed.errors import Problem
 from testbed.spec.experiment import load_experiment
 from testbed.topology.scaling import scaled
@@ -15,6 +17,7 @@ from testbed.trial.calibration import BUILT_IN
 from testbed.trial.capacity import (
     Load,
     Machine,
+    cannot_lose,
     expected_load,
     fitting_scale,
     too_little_cores,
@@ -107,6 +110,22 @@ def test_as_many_as_one_thread_carries_are_told_where_that_is_fewer(tmp_path: Pa
     fit = int(problem.allowed.split()[1])
     small_experiment.write(tmp_path, ("isp: left, count: 2", f"isp: left, count: {fit - 2}"))
     assert judged(path, machine)[1] == []
+
+
+@pytest.mark.parametrize(("state", "refused"), [("ok", False), ("unknown", False), ("missing", True)])
+def test_random_losses_are_refused_where_the_kernel_has_none(
+    tmp_path: Path, state: State, refused: bool
+) -> None:
+    lossy = small_topology.TEXT.replace("up: 1 Mbit/s,", "up: 1 Mbit/s, loss: 1 %,")
+    path = small_experiment.write(tmp_path, topology=lossy)
+    spec, document, topology, _ = load_experiment(path)
+    network = plan_trials(spec, document, topology, {})[0].network
+    problems = cannot_lose(network, document, lambda: Finding(state, "no such filter"))
+    assert bool(problems) == refused
+    for problem in problems:
+        assert problem.where == f"{path}:2"
+        assert problem.what.startswith("link left.")
+        assert problem.what.endswith("and this machine can't: no such filter")
 
 
 def test_the_fitting_scale_fits_and_a_hundredth_more_does_not(tmp_path: Path) -> None:
