@@ -34,6 +34,7 @@ from testbed.cli import run as run_verb
 from testbed.errors import RunError, UserError
 
 EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 # What a user can mend of what the system refuses; anything else is a bug and shows its traceback.
 _MENDS = {
@@ -92,7 +93,7 @@ def options(
 def run() -> None:
     """Entry point of the command: run the verb and turn errors into one message and an exit code."""
     # Asked to end or without its terminal, a verb cleans up as after Ctrl-C, which Mininet's prompt ignores.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, _stop)
     debug = "--debug" in sys.argv[1:]
@@ -139,6 +140,8 @@ def _leave(error: Exception, code: int, *, debug: bool) -> None:
 
 
 def _interrupted(by: str = "Ctrl-C") -> None:
+    for number in _ENDING:  # those of the impatient, who ask again
+        signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):  # the terminal may be gone
         print(f"testbed: stopped by {by}", file=sys.stderr)
     sys.exit(EXIT_INTERRUPTED)

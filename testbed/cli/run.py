@@ -51,13 +51,13 @@ def run(
         except (KeyboardInterrupt, SystemExit):
             with suppress(OSError):  # the terminal may be gone
                 display.close()
-                _say_what_was_kept(trials, folder, experiment, results, scale)
+                _say_what_was_kept(trials, folder, experiment, results, scale, again)
             raise
     present(folder, [trial.id for trial in trials], as_json)
 
 
 def _say_what_was_kept(
-    trials: tuple[TrialPlan, ...], folder: Path, experiment: Path, results: Path, scale: str
+    trials: tuple[TrialPlan, ...], folder: Path, experiment: Path, results: Path, scale: str, again: bool
 ) -> None:
     from testbed.trial.matrix import is_whole
     from testbed.trial.record import UNFINISHED
@@ -65,10 +65,11 @@ def _say_what_was_kept(
     kept = sum(is_whole(folder, trial.id) for trial in trials)
     elsewhere = "" if results == DEFAULT_RESULTS else f" --results {results}"
     # What fits may change in between, and with it the trials.
+    once_more = " --again" if again else ""
     same = "" if trials[0].scale == 1 and not scale else f" --scale {trials[0].scale:g}"
     print(
         f"Interrupted; everything that was built is removed. Kept: {kept} of {len(trials)} trials in {folder}"
         f" (and the logs of the interrupted one, with what it had measured, in {folder / UNFINISHED}).\n"
-        f"To go on: sudo .venv/bin/testbed run {experiment}{elsewhere}{same}",
+        f"To go on: sudo .venv/bin/testbed run {experiment}{elsewhere}{same}{once_more}",
         file=sys.stderr,
     )

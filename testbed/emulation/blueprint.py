@@ -211,7 +211,7 @@ class Blueprint:
         places += [(end.namespace, end.name) for end in self.wires.values()]
         for namespace, name in places:
             if namespace in switches:
-                lines[namespace].append(f"link set dev {name} {self._up}")
+                lines[namespace].extend(self._up(name))
         return _batches("ip", lines)
 
     def host_batches(self) -> tuple[Batch, ...]:
@@ -247,17 +247,20 @@ class Blueprint:
             for pop in self.network.pops
         }
 
-    @property
-    def _up(self) -> str:
-        """Up without an IPv6 address, whose announcements would go through the shaped links."""
-        return "addrgenmode none up" if self.ipv6 else "up"
+    def _up(self, device: str) -> tuple[str, ...]:
+        """Up without an IPv6 address, whose announcements would go through the shaped links.
+
+        In two commands: in one, the kernel puts the device up first, and gives it an address.
+        """
+        up = f"link set dev {device} up"
+        return (f"link set dev {device} addrgenmode none", up) if self.ipv6 else (up,)
 
     def _host_batch(self, host: Host) -> Batch:
         pop = self.network.pop_by_id[host.pop]
         uplink = self.network.link_by_id[host.link].direction(host.id)
         gateway, device = pop.gateway_ip, HOST_DEVICE
         plug = (
-            (f"link set dev {UPLINK_DEVICE} address {host.mac}", f"link set dev {UPLINK_DEVICE} {self._up}")
+            (f"link set dev {UPLINK_DEVICE} address {host.mac}", *self._up(UPLINK_DEVICE))
             if self.has_delay_line
             else ()
         )
@@ -268,7 +271,7 @@ class Blueprint:
                 "link set dev lo up",
                 *plug,
                 f"link set dev {device} address {host.mac} gso_max_segs {gso_segments(uplink.rate_bps)}",
-                f"link set dev {device} {self._up}",
+                *self._up(device),
                 f"addr add {host.ip}/32 dev {device}",
                 f"neigh add {gateway} lladdr {pop.gateway_mac} dev {device} nud permanent",
                 f"route add {gateway} dev {device} scope link",

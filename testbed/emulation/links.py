@@ -24,8 +24,8 @@ LEAST_QUEUE_FRAMES = 10
 _SHORTEST_FRAME_BYTES = 60
 _BURST_S = 0.002
 _SLOWEST_GSO_BPS = 100_000_000
-_RATE = re.compile(r"class htb 1:1 root .*? rate ([0-9.]+)([KMG]?)bit")
-_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_RATE = re.compile(r"class htb 1:1 root .*? rate ([0-9.]+)([KMGT]?)bit")
+_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Shaping:
 
 
 def shaping(direction: Direction, emulate_delay: bool) -> Shaping:
-    """The settings for a direction. The burst is 2 ms of the rate and at least two frames."""
+    """The settings for a direction. The burst is 2 ms of the rate, at least two frames."""
     queue_bytes = direction.queue_bytes
     if queue_bytes is None and direction.queue_packets is None:
         usual = max(LEAST_QUEUE_FRAMES * FRAME_BYTES, round(QUEUE_S * direction.rate_bps / 8))
@@ -62,7 +62,7 @@ def shaping(direction: Direction, emulate_delay: bool) -> Shaping:
         loss=direction.loss,
         queue_bytes=queue_bytes,
         queue_packets=direction.queue_packets,
-        burst_bytes=max(2 * FRAME_BYTES, round(direction.rate_bps * _BURST_S / 8)),
+        burst_bytes=min(max(2 * FRAME_BYTES, round(direction.rate_bps * _BURST_S / 8)), LONGEST_QUEUE),
     )
 
 

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from testbed.emulation.namespaces import within
 from testbed.errors import RunError
 
+PING_FRAME_BYTES = 98
+"""A ping of 64 bytes on the link: with the headers of IP and Ethernet."""
+
 _CHUNK = bytes(64 * 1024)
 _UNSENT_BYTES = 16 * 1024
 _CONNECT_S = 3.0
 _DRAIN_S = 2.0
-_PING_EVERY_S = 0.02
-_PING_S = 3.0
 _ECHO_EVERY_S = 0.1
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")  # RFC 826
@@ -144,9 +145,7 @@ def _move(transfers: Sequence[_Transfer], until_s: float, *, sending: bool) -> N
                     selector.unregister(end)
 
 
-def round_trips_s(
-    namespace: str, address: str, count: int, every_s: float = _PING_EVERY_S, most_s: float = _PING_S
-) -> list[float]:
+def round_trips_s(namespace: str, address: str, count: int, every_s: float, most_s: float) -> list[float]:
     """The round trip times of the first `count` pings from a namespace to an address that get an answer.
 
     They are sent `every_s`, others for those that a link loses, until so many are back or `most_s` are over.

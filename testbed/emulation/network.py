@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mininet.log import output
 from mininet.net import Mininet
 
 from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, PortNumbers, SwitchGroup
@@ -34,16 +35,19 @@ from testbed.emulation.links import (
     shaping,
     wire_change_lines,
 )
-from testbed.emulation.measurement import round_trips_s
+from testbed.emulation.measurement import PING_FRAME_BYTES, Ends, round_trips_s, transfer_rates_bps
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
 from testbed.emulation.ovs import Bridge, OpenVSwitch
 from testbed.emulation.processes import Supervisor
 from testbed.emulation.sockets import enlarge_packet_buffers
 from testbed.errors import RunError
+from testbed.spec.units import format_rate
 from testbed.topology.model import Direction, Network
 from testbed.topology.routes import Routes
 
 _ALLOWANCE_PINGS = 15
+_PING_EVERY_S = 0.02
+_PING_S = 3.0
 # A kernel without IPv6 (boot option ipv6.disable=1) refuses every setting of it.
 _IPV6 = Path("/proc/net/if_inet6")
 _SWITCH_SEND_BYTES = 256 * 2**20
@@ -198,6 +202,10 @@ class EmulatedNetwork(Mininet):
             return up_s + down_s if self.blueprint.engines.delay == "netem" else 0.0
         return self._forwarding.answer_s(up_s)
 
+    def longest_delay_s(self) -> float:
+        """A time after which every packet that hosts have sent is there, queues aside."""
+        return 0.0 if self.blueprint.engines.delay == "none" else self._delays().longest_s
+
     def follow(self, routes: Routes) -> None:
         """Let packets be delayed by the links of other routes. netem is on the links, and needs no word."""
         self._routes = routes
@@ -220,6 +228,29 @@ class EmulatedNetwork(Mininet):
         for node in (*self.hosts, *self.switches):
             node.terminate()
 
+    def iperf(
+        self, hosts: Sequence[LabHost] | None = None, l4Type: str = "TCP", seconds: float = 5, **_: Any
+    ) -> list[str]:
+        """What Mininet's prompt asks for: the TCP payload rate from a host to another, said and returned.
+
+        Mininet's own kills every iperf of the machine, and waits for words that iperf 2.1 does not print.
+        """
+        source, destination = hosts or (self.hosts[0], self.hosts[-1])
+        output(f"*** {l4Type} from {source.name} to {destination.name}: ")
+        if l4Type != "TCP":
+            output(f"not measured; try 'iperf3 -s' in one and '{source.name} iperf3 -u -c IP'\n")
+            return []
+        address = self.blueprint.network.host_by_id[destination.name].ip
+        ends = Ends(source.namespace, destination.namespace, address)
+        try:
+            (rate_bps,) = transfer_rates_bps([ends], settle_s=1.0, count_s=seconds)
+        except RunError as error:
+            output(f"{error}\n")
+            return []
+        rate = format_rate(round(rate_bps or 0, -3))
+        output(f"{rate} of payload\n")
+        return [rate]
+
     def unreachable(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those of the (source host, destination host) pairs between which no ping of many comes through."""
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -241,8 +272,15 @@ class EmulatedNetwork(Mininet):
 
     def _pinged_s(self, source: str, destination: str, count: int) -> list[float]:
         """The round trip times of `count` pings from host to host, or of those that are answered in 3 s."""
-        address = self.blueprint.network.host_by_id[destination].ip
-        return round_trips_s(self.blueprint.namespace(source), address, count)
+        network = self.blueprint.network
+        there, back = (
+            one_way(network, self._routes, *pair) for pair in ((source, destination), (destination, source))
+        )
+        # Half of the slowest link at most, and an answer is waited for as long as it takes.
+        every_s = max(_PING_EVERY_S, 2 * PING_FRAME_BYTES * 8 / min(there.slowest_bps, back.slowest_bps))
+        most_s = _PING_S + there.delay_s + back.delay_s
+        address = network.host_by_id[destination].ip
+        return round_trips_s(self.blueprint.namespace(source), address, count, every_s, most_s)
 
     def _queues_in(self, namespaces: set[str]) -> Mapping[tuple[str, str], QueueState]:
         device_at = {(device.namespace, device.name): device for device in self.blueprint.devices.values()}

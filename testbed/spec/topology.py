@@ -20,7 +20,7 @@ from testbed.spec.fields import Currency, Name, Place, PopId, Prefix, Weight
 from testbed.spec.includes import JOINED, with_includes
 from testbed.spec.loading import Document, Spec, load_document, readable, validate
 from testbed.spec.topology_checks import problems_in
-from testbed.spec.units import Duration, EachWay, Load, Loss, Queue, Rate
+from testbed.spec.units import Delay, EachWay, Load, Loss, Queue, Rate
 from testbed.spec.wording import shown
 
 
@@ -46,7 +46,7 @@ class InternalLinkSpec(Spec):
     """The two PoPs that it joins."""
     capacity: EachWay[Rate]
     """Of each direction, such as 10 Gbit/s."""
-    delay: EachWay[Duration] | None = None
+    delay: EachWay[Delay] | None = None
     """One way, such as 5 ms. Default: the great-circle distance at two thirds of the speed of light."""
     weight: EachWay[Weight] = (1.0, 1.0)
     """The routing weight: packets take the path with the least sum."""
@@ -110,7 +110,7 @@ class InterdomainLinkSpec(Spec):
     """Who carries whose traffic: a provider all of its customer's, peers that of their customers only."""
     capacity: EachWay[Rate]
     """Of each direction, such as 10 Gbit/s."""
-    delay: EachWay[Duration] | None = None
+    delay: EachWay[Delay] | None = None
     """One way, such as 5 ms. Default: the great-circle distance at two thirds of the speed of light."""
     weight: Weight = 100.0
     """What the portals of both ISPs add to a path that uses it (its p-distance). It decides no route."""
@@ -151,7 +151,7 @@ class AccessSpec(Spec):
     """Towards the host."""
     up: Rate
     """From the host."""
-    delay: Duration = 0.0
+    delay: Delay = 0.0
     """One way, in each direction."""
     loss: EachWay[Loss] | None = None
     """The share of packets that is lost at random, such as 0.5 %. Default: none."""

@@ -49,6 +49,7 @@ _TIME = _Kind(
     "20 ms",
     time_meant,
 )
+_DELAY = _Kind(_TIME.units, "20 ms", time_meant, below=60)
 _SIZE = _Kind(
     {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
     "16 MiB",
@@ -61,12 +62,15 @@ _QUEUE = _Kind({**_PACKETS.units, **_SIZE.units, **_TIME.units}, _PACKETS.exampl
 
 def _split(text: Any, kind: _Kind) -> tuple[float, str]:
     """The number and the unit that `text` has; raises PydanticCustomError on anything else."""
-    allowed = f"a number and one of {', '.join(kind.units)}, such as {kind.example}"
+    one_of = "one of " if len(kind.units) > 1 else ""
+    allowed = f"a number and {one_of}{', '.join(kind.units)}, such as {kind.example}"
     context = {"given": str(text), "allowed": allowed}
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         context["given"] = shown(text)
         raise PydanticCustomError("quantity", "{given} is not a quantity", context)
     match = _QUANTITY.fullmatch(str(text))
+    if match is None and _QUANTITY.fullmatch(str(text).strip().removeprefix("-")):
+        raise PydanticCustomError("quantity", "'{given}' is negative", context)
     if match is None:
         raise PydanticCustomError("quantity", "'{given}' is not a quantity", context)
     number, unit = match.groups()
@@ -116,6 +120,11 @@ def parse_load(text: Any) -> int:
 def parse_duration(text: Any) -> float:
     """`20 ms` -> 0.02 (seconds)."""
     return _parse(text, _TIME)
+
+
+def parse_delay(text: Any) -> float:
+    """As `parse_duration`, less than a minute."""
+    return _parse(text, _DELAY)
 
 
 def parse_size(text: Any) -> int:
@@ -177,6 +186,7 @@ def _annotation(parse: Callable[[Any], Any], kind: _Kind, base: type) -> Any:
 Rate = _annotation(parse_rate, _RATE, int)
 Load = _annotation(parse_load, _RATE, int)
 Duration = _annotation(parse_duration, _TIME, float)
+Delay = _annotation(parse_delay, _DELAY, float)
 Size = _annotation(parse_size, _SIZE, int)
 Loss = _annotation(parse_loss, _PERCENT, float)
 Queue = _annotation(parse_queue, _QUEUE, QueueLength)

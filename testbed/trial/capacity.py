@@ -172,12 +172,14 @@ def too_little_cores(load: Load, machine: Machine, document: Document, scale: fl
         mend = "lower the counts: slower links alone are not enough"
     else:
         mend = f"--scale auto, which is {scale:g} here; or lower the counts or the access profiles' rates"
+    fitting = int(load.peers * share * _ROOM)
+    allowed = [f"about {fitting} such peers here"] if fitting else []
+    allowed += [f"all rates times {scale:g}"] if scale else []
     return [
         Problem(
             f"{load.peers} peers at these upload rates need {needs}",
             document.where(("swarm", "leechers")),
-            allowed=f"about {int(load.peers * share * _ROOM)} such peers here"
-            + (f", or all rates times {scale:g}" if scale else ""),
+            allowed=", or ".join(allowed),
             mend=mend,
         )
     ]

@@ -42,7 +42,8 @@ from testbed.trial.verdict import doubts
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
 _PINGS = 11
 _DYING_S = 0.5
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_EMPTYING_S = 5.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @dataclass
@@ -165,7 +166,10 @@ class Laboratory:
         measured.timings_s["swarm"] = round(time.monotonic() - begun, 3)
 
     def wait_for_last_counters(self) -> None:
-        """Wait until each switch has been polled after the last packet."""
+        """Wait until nothing is on its way any more and each switch has been polled after the last packet."""
+        self._wait_for(self._all_queues)
+        self._services.watch(self.net.longest_delay_s())
+        self._wait_for(self.net.queues)
         silent_ns = time.monotonic_ns()
         self._services.wait_for_last_counters(silent_ns)
         self._measured.queues.append((silent_ns, self._all_queues()))
@@ -218,6 +222,12 @@ class Laboratory:
         return manifest
 
     # How the steps are done.
+
+    def _wait_for(self, queues: Callable[[], Queues]) -> None:
+        """Wait until these queues are empty, for some seconds."""
+        until_s = time.monotonic() + _EMPTYING_S
+        while any(queue.backlog_bytes for queue in queues().values()) and time.monotonic() < until_s:
+            self._services.watch(0.1)
 
     def _step(self, name: str, text: str, work: Callable[[], None]) -> None:
         self._emit(Event("step", text))
@@ -377,7 +387,7 @@ def _twice(
 
 
 class _interrupts_held:
-    """Ctrl-C, SIGTERM and SIGHUP that come while in this context take effect at its end."""
+    """Ctrl-C and requests to end that come while in this context take effect at its end."""
 
     def __enter__(self) -> None:
         self._came: list[int] = []

@@ -31,11 +31,12 @@ _LONGEST_SETTLE_S = 1.0
 _MOST_HOSTS = 24
 _MOST_BPS = 100_000_000
 _FIRST_WINDOW_FRAMES = 10
+_LEAST_FRAMES = 10
 
 
 @dataclass(frozen=True)
 class Way:
-    """From host to host: the directions that a packet takes there, those back, and the PoPs on the way."""
+    """From host to host: the directions that a packet takes there, those back, and what is on the way."""
 
     source: Host
     destination: Host
@@ -43,6 +44,7 @@ class Way:
     back: tuple[Direction, ...]
     links: frozenset[str]
     pops: frozenset[str]
+    accesses: frozenset[str]
     isps: frozenset[str]
 
     @cached_property
@@ -79,7 +81,9 @@ class Way:
         queue = shaping(self.bottleneck, emulate_delay=False)
         queue_bytes = queue.queue_bytes or (queue.queue_packets or 0) * FRAME_BYTES
         in_flight_bytes = self.bottleneck.rate_bps * self.rtt_s / 8
-        return self.settle_s <= _LONGEST_SETTLE_S and queue_bytes >= in_flight_bytes / 2
+        counted = self.bottleneck.rate_bps * COUNT_S / 8 / FRAME_BYTES
+        soon = self.settle_s <= _LONGEST_SETTLE_S and counted >= _LEAST_FRAMES
+        return soon and queue_bytes >= in_flight_bytes / 2
 
 
 @dataclass(frozen=True)
@@ -130,27 +134,33 @@ class Finding:
 
 
 def pings(network: Network, routes: Routes) -> tuple[Way, ...]:
-    """Ways that together pass as many PoPs as eight can: the longest delay first, of others many ISPs."""
-    hosts = _spread(_one_of_each(network, by_access=False))
+    """Ways that together pass as many PoPs and access profiles as eight can: the longest delay first."""
+    hosts = _spread(_one_of_each(network))
     left = [_way(network, routes, *pair) for pair in combinations(hosts, 2)]
     chosen: list[Way] = []
-    seen: set[str] = set()
+    seen_pops: set[str] = set()
+    seen_accesses: set[str] = set()
+
+    def new(way: Way) -> int:
+        return len(way.pops - seen_pops) + len(way.accesses - seen_accesses)
+
     while left and len(chosen) < MOST_PINGS:
         if chosen:
-            best = max(left, key=lambda way: (len(way.pops - seen), len(way.isps), way.rtt_s))
+            best = max(left, key=lambda way: (new(way), len(way.isps), way.rtt_s))
         else:
             best = max(left, key=lambda way: way.rtt_s)
-        if best.pops <= seen:
+        if not new(best):
             break
         chosen.append(best)
-        seen |= best.pops
+        seen_pops |= best.pops
+        seen_accesses |= best.accesses
         left.remove(best)
     return tuple(chosen)
 
 
 def transfers(network: Network, routes: Routes) -> tuple[Way, ...]:
     """Ways without a common link, those that cross ISPs first, whose rates this machine surely carries."""
-    hosts = _spread(_one_of_each(network, by_access=True))
+    hosts = _spread(_one_of_each(network))
     ways = [_way(network, routes, *pair) for pair in permutations(hosts, 2)]
     ways.sort(key=lambda way: (not way.limited_between_pops, -len(way.isps), way.rtt_s))
     chosen: list[Way] = []
@@ -181,11 +191,11 @@ def rate_finding(way: Way, measured_bps: float | None) -> Finding:
     return Finding("rate_bps", way.source.id, way.destination.id, way.payload_bps, measured_bps)
 
 
-def _one_of_each(network: Network, by_access: bool) -> list[Host]:
-    """A host of every PoP that has one, with `by_access` one for each access profile there."""
+def _one_of_each(network: Network) -> list[Host]:
+    """A host for each access profile at every PoP."""
     found: dict[tuple[str, str], Host] = {}
     for host in network.hosts:
-        found.setdefault((host.pop, host.access if by_access else ""), host)
+        found.setdefault((host.pop, host.access), host)
     return list(found.values())
 
 
@@ -211,6 +221,7 @@ def _way(network: Network, routes: Routes, source: Host, destination: Host) -> W
         tuple(direction for _, direction in back),
         frozenset(link for link, _ in (*there, *back)),
         pops,
+        frozenset((source.access, destination.access)),
         frozenset(network.isp_of_pop(pop) for pop in pops),
     )
 

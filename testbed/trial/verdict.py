@@ -149,18 +149,21 @@ def _lossy_switches(network: Network, links: pa.Table, datapath: str) -> Iterato
 
 def _fast_links(network: Network, links: pa.Table, active_ns: tuple[int, int]) -> Iterator[str]:
     """Links that carried more than their rate over the whole time, or in too many single seconds."""
-    seconds = (active_ns[1] - active_ns[0]) / 1e9
+    begin_ns, end_ns = active_ns
     for (name, source), rows in _by_direction(links).items():
         direction = network.link_by_id[name].direction(source)
         limit = direction.rate_bps
-        rate = rows[-1]["bytes"] * 8 / seconds if seconds > 0 else 0.0
+        burst_bits = shaping(direction, emulate_delay=False).burst_bytes * 8
+        # What a queue sends when the swarm has ended took its time too.
+        last = next((row for row in rows if row["t_ns"] >= end_ns), rows[-1])
+        seconds = (max(last["t_ns"], end_ns) - begin_ns) / 1e9
+        rate = (last["bytes"] * 8 - burst_bits) / seconds if seconds > 0 else 0.0
         if rate > RATE_TOLERANCE * limit:
             yield (
                 f"link {name} carried {format_rate(rate)} from {source}, and it is set to "
                 f"{format_rate(limit)}"
             )
             continue
-        burst_bits = shaping(direction, emulate_delay=False).burst_bytes * 8
         over = [
             (bits - burst_bits) / seconds
             for bits, seconds in _windows(rows)

@@ -15,6 +15,7 @@ import small_experiment
 import small_topology
 
 from testbed.emulation.capabilities import probe_engines
+from testbed.emulation.delay.table import one_way
 from testbed.emulation.fidelity import Probe
 from testbed.emulation.measurement import Ends, transfer_rates_bps
 from testbed.errors import RunError
@@ -51,6 +52,20 @@ def test_transfers_side_by_side_each_get_the_rate_of_their_slowest_link(lab: Lab
     up, across = transfer_rates_bps(pairs, settle_s=0.5, count_s=1.5)
     assert up == pytest.approx(1e6 * PAYLOAD, rel=0.05)
     assert across == pytest.approx(5e6 * PAYLOAD, rel=0.05)
+
+
+def test_iperf_of_the_prompt_is_the_payload_rate(lab: Laboratory) -> None:
+    (rate,) = lab.net.iperf([lab.net.get(ACCESS), lab.net.get(SERVER)], seconds=1.5)
+    number, unit = rate.split()
+    assert unit == "kbit/s"
+    assert float(number) == pytest.approx(1e3 * PAYLOAD, rel=0.05)
+
+
+def test_what_is_on_its_way_when_the_swarm_ends_is_waited_for(lab: Laboratory) -> None:
+    network, routes = lab.plan.network, lab.plan.routes
+    longest_s = max(one_way(network, routes, SERVER, host.id).delay_s for host in network.hosts)
+    # A delay line holds packets for as much less as forwarding takes.
+    assert lab.net.longest_delay_s() > longest_s - 0.003
 
 
 def test_a_transfer_leaves_queues_empty_and_nothing_that_tcp_learned(lab: Laboratory) -> None:

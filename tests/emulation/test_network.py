@@ -65,6 +65,14 @@ def ttl(lab: Laboratory, source: str, address: str) -> int | None:
     return int(answers[0]) if answers else None
 
 
+def test_no_device_has_an_ipv6_address_of_its_own(lab: Laboratory) -> None:
+    for namespace in lab.net.blueprint.namespaces:
+        done = subprocess.run(
+            ["ip", "-n", namespace, "-6", "-o", "addr", "show"], capture_output=True, text=True, check=True
+        )
+        assert [line for line in done.stdout.splitlines() if " lo " not in line] == []
+
+
 @pytest.fixture(scope="module")
 def ttls(lab: Laboratory, plan: TrialPlan) -> Mapping[tuple[str, str], int | None]:
     hosts = plan.network.hosts

@@ -40,6 +40,12 @@ class DelayTable:
     is_gateway: NDArray[np.bool_]
     between_ns: NDArray[np.int64]
 
+    @property
+    def longest_s(self) -> float:
+        """A time after which every packet that hosts have sent is there."""
+        parts = (self.up_ns, self.between_ns, self.down_ns)
+        return sum(max(0, int(part.max(initial=0))) for part in parts) / NS_PER_S
+
     def save(self, path: Path) -> None:
         with path.open("wb") as file:
             np.savez(file, **vars(self))
@@ -134,17 +140,19 @@ def _between(
 
 @dataclass(frozen=True)
 class OneWay:
-    """What a packet meets from host to host: the links' delays in sum, and how many switches."""
+    """What a packet meets from host to host: the links' delays in sum, how many switches, the slowest
+    link's rate."""
 
     delay_s: float
     switches: int
+    slowest_bps: int
 
 
 def one_way(network: Network, routes: Routes, source: str, destination: str) -> OneWay:
     """The way between two hosts (ids), their access links included."""
     hosts = network.host_by_id
     links = [way for _, way in crossed(network, routes, hosts[source], hosts[destination])]
-    return OneWay(sum(way.delay_s for way in links), len(links) - 1)
+    return OneWay(sum(way.delay_s for way in links), len(links) - 1, min(way.rate_bps for way in links))
 
 
 def _ns(seconds: float) -> int:

@@ -109,9 +109,9 @@ def test_a_queue_in_bytes_does_not_become_one_in_packets() -> None:
         change_lines("eth0", in_packets, shaping(Direction(10_000_000), emulate_delay=False))
 
 
-@given(st.lists(st.tuples(st.integers(1, 10**6), st.sampled_from(["", "K", "M", "G"])), max_size=5))
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.sampled_from(["", "K", "M", "G", "T"])), max_size=5))
 def test_rates_are_read_as_tc_writes_them(rates: list[tuple[int, str]]) -> None:
-    factors = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+    factors = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
     text = "".join(
         f"class htb 1:1 root leaf 10: prio 0 rate {number}{unit}bit ceil 1Gbit burst 3028b cburst 3028b \n"
         for number, unit in rates

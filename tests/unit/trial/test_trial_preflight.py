@@ -42,6 +42,12 @@ def test_pings_pass_every_pop_and_the_longest_way_is_among_them() -> None:
     assert ways[0].rtt_s == pytest.approx(2 * longest * 0.005)
 
 
+def test_pings_pass_every_access_profile(network: Network) -> None:
+    accesses = {host.access for host in network.hosts}
+    assert accesses == {"server", "line"}
+    assert frozenset().union(*(way.accesses for way in pings(network))) == accesses
+
+
 def test_transfers_share_no_link_and_cross_isps_first() -> None:
     ways = transfers(four_isps())
     assert 1 < len(ways) <= preflight.MOST_TRANSFERS

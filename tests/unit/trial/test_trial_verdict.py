@@ -147,6 +147,14 @@ def test_a_link_that_carried_more_than_its_rate_was_not_shaped(network: Network)
     assert found(network, *carried(*[625_000] * 10)) == []
 
 
+def test_what_a_queue_sends_when_the_swarm_has_ended_took_its_time(network: Network) -> None:
+    # At 5 Mbit/s for 12 s, of which the swarm was active for 10.
+    assert found(network, *carried(*[625_000] * 12)) == []
+    assert found(network, *carried(*[650_000] * 12)) == [
+        f"link {BORDER} carried 5.2 Mbit/s from left.one, and it is set to 5 Mbit/s"
+    ]
+
+
 def test_a_link_that_was_over_its_rate_in_many_seconds_is_named_with_the_most(network: Network) -> None:
     # 800 kB are 6.4 Mbit/s, of which one burst of two frames is allowed.
     reasons = found(network, *carried(800_000, 0, 800_000, *[100_000] * 7))
