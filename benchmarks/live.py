@@ -7,12 +7,10 @@ sockets of many hosts in one process, so that hundreds of connections cost one l
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -259,8 +257,8 @@ def arrived_packets(namespace: str) -> int:
     """IP packets that a namespace has received."""
 
     def read() -> int:
-        path = Path("/proc") / str(os.getpid()) / "task" / str(threading.get_native_id()) / "net/snmp"
-        names, values = (line.split() for line in path.read_text().splitlines() if line.startswith("Ip:"))
+        lines = Path("/proc/thread-self/net/snmp").read_text().splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Ip:"))
         return int(values[names.index("InReceives")])
 
     return within(namespace, read)

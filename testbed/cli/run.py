@@ -64,8 +64,8 @@ def _say_what_was_kept(
 
     kept = sum(is_whole(folder, trial.id) for trial in trials)
     elsewhere = "" if results == DEFAULT_RESULTS else f" --results {results}"
-    # What fits may change in between, and with it the trials.
     once_more = " --again" if again else ""
+    # What fits may change in between, and with it the trials.
     same = "" if trials[0].scale == 1 and not scale else f" --scale {trials[0].scale:g}"
     print(
         f"Interrupted; everything that was built is removed. Kept: {kept} of {len(trials)} trials in {folder}"

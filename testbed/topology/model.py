@@ -96,6 +96,11 @@ class Link:
     tariff: Tariff | None = None
     ixp: str = ""
 
+    @property
+    def is_lossy(self) -> bool:
+        """Whether packets are lost at random in either direction."""
+        return bool(self.forward.loss or self.backward.loss)
+
     def direction(self, source: str) -> Direction:
         """The direction that leaves `source`. Raises ValueError where `source` is no end of the link."""
         if source == self.a:

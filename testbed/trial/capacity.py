@@ -187,7 +187,7 @@ def too_little_cores(load: Load, machine: Machine, document: Document, scale: fl
 
 def cannot_lose(network: Network, document: Document, loss: Callable[[], Finding]) -> list[Problem]:
     """That links are to lose packets at random, where the kernel can't. `loss` tries whether it can."""
-    lossy = [link.id for link in network.links if link.forward.loss or link.backward.loss]
+    lossy = [link.id for link in network.links if link.is_lossy]
     if not lossy or (finding := loss()).state != "missing":
         return []
     what = f"link {lossy[0]} is to lose packets at random, and this machine can't: {finding.found}"

@@ -28,7 +28,6 @@ from testbed.emulation.network import EmulatedNetwork
 from testbed.emulation.processes import ProcessDeath, Supervisor
 from testbed.errors import RunError, TestbedError
 from testbed.peers.content import Content, make_content
-from testbed.topology.model import Host
 from testbed.trial import configuration, preflight, record
 from testbed.trial.collect import Queues, collect
 from testbed.trial.configuration import Paths
@@ -291,7 +290,7 @@ class Laboratory:
             idle = [h for h in network.hosts if h.pop in group.pops and h.role in ("portal", "tracker")]
             if not idle:
                 continue
-            host = min(idle, key=self._loses)
+            host = min(idle, key=lambda host: network.link_by_id[host.link].is_lossy)
             found.append(
                 Echo(
                     self._namespace(host.id),
@@ -300,15 +299,10 @@ class Laboratory:
                     host.ip,
                     gateway=network.pop_by_id[host.pop].gateway_ip,
                     expected_s=self.net.gateway_answer_s(host.id),
-                    lossy=self._loses(host),
+                    lossy=network.link_by_id[host.link].is_lossy,
                 )
             )
         return found
-
-    def _loses(self, host: Host) -> bool:
-        """Whether the access link of a host loses packets at random."""
-        link = self.plan.network.link_by_id[host.link]
-        return bool(link.forward.loss or link.backward.loss)
 
     def _all_queues(self) -> Queues:
         return {**self.net.queues(), **self.net.uplink_queues()}

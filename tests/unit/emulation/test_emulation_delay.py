@@ -161,9 +161,8 @@ def test_a_switch_answers_after_the_delay_of_the_request_and_what_forwarding_tak
     assert forwarding.answer_s(0.0) == pytest.approx(0.0012)  # no delay is negative
 
 
-def test_a_line_that_cannot_wait_for_frames_says_so(tmp_path: Path) -> None:
-    network = small_topology.network(tmp_path)
-    delay_table(network, compute_routes(network)).save(tmp_path / "table")
+def test_a_line_that_cannot_wait_for_frames_says_so(network: Network, routes: Routes, tmp_path: Path) -> None:
+    delay_table(network, routes).save(tmp_path / "table")
     np.zeros(kernel.COUNTERS, np.int64).tofile(tmp_path / "counters")
     line = _Line({"table": tmp_path / "table", "counters": tmp_path / "counters", "offload": False})
     os.close(line.epoll.fileno())
