@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.controller.client import Controller
 from testbed.controller.config import ControllerConfig
-from testbed.controller.fabric import COUNTERS
+from testbed.controller.counters import PORT_COUNTERS
 from testbed.controller.rules import port_numbers
+from testbed.emulation.agent import LinkAgent
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
 from testbed.emulation.namespaces import within
@@ -64,7 +66,22 @@ class Live:
     net: EmulatedNetwork
     supervisor: Supervisor
     folder: Path
+    run: Path
     build_s: float
+    install_s: float
+    controller: Process
+
+    @property
+    def api(self) -> Controller:
+        return Controller(self.run / "controller.sock", self.run / "token")
+
+    def restart_controller(self, framework: str = "ryu") -> float:
+        """Kill the controller as a crash does, and start another. Seconds until that one is ready."""
+        self.supervisor.kill(self.controller)
+        begun = time.monotonic()
+        self.controller = _launch_controller(self.supervisor, self.net, self.folder, self.run, framework)
+        _wait_for(self.folder / "ready", self.supervisor, self.controller)
+        return time.monotonic() - begun
 
     def namespace(self, host: str) -> str:
         return self.net.blueprint.namespace(host)
@@ -98,7 +115,7 @@ class Live:
                 if entry["monotonic_ns"] > after_ns:
                     ports = entry["ports"].items()
                     found[entry["pop"]] = {
-                        link: dict(zip(COUNTERS, values, strict=True)) for link, values in ports
+                        link: dict(zip(PORT_COUNTERS, values, strict=True)) for link, values in ports
                     }
             if len(found) == len(self.network.pops):
                 return found
@@ -106,7 +123,9 @@ class Live:
 
 
 @contextmanager
-def living(network: Network, engines: Engines, torn_down: list[float] | None = None) -> Iterator[Live]:
+def living(
+    network: Network, engines: Engines, torn_down: list[float] | None = None, framework: str = "ryu"
+) -> Iterator[Live]:
     """Build as a trial does, rules installed and confirmed; remove it all at the end.
 
     The time that the removal took is appended to `torn_down`.
@@ -122,12 +141,24 @@ def living(network: Network, engines: Engines, torn_down: list[float] | None = N
         supervisor = Supervisor(journal)
         net = EmulatedNetwork(network, port_numbers(network), engines, journal, routes)
         try:
-            controller = _launch_controller(supervisor, net, folder, journal.folder)
+            controller = _launch_controller(supervisor, net, folder, journal.folder, framework)
             net.build(supervisor, folder)
             _wait_for(net.openflow_socket, supervisor, controller)
+            connected = time.monotonic()
             net.connect_switches()
             _wait_for(folder / "ready", supervisor, controller)
-            yield Live(network, net, supervisor, folder, time.monotonic() - started)
+            ready = time.monotonic()
+            with LinkAgent(net, journal.folder / "links.sock"):
+                yield Live(
+                    network,
+                    net,
+                    supervisor,
+                    folder,
+                    journal.folder,
+                    ready - started,
+                    ready - connected,
+                    controller,
+                )
         finally:
             stopped = time.monotonic()
             net.stop()
@@ -137,9 +168,17 @@ def living(network: Network, engines: Engines, torn_down: list[float] | None = N
                 torn_down.append(time.monotonic() - stopped)
 
 
-def _launch_controller(supervisor: Supervisor, net: EmulatedNetwork, folder: Path, run: Path) -> Process:
+def _launch_controller(
+    supervisor: Supervisor, net: EmulatedNetwork, folder: Path, run: Path, framework: str
+) -> Process:
+    (run / "token").write_text("benchmark")
+    (folder / "ready").unlink(missing_ok=True)
     config = ControllerConfig(
         topology=folder / "topology.json",
+        framework=framework,
+        token_file=run / "token",
+        link_agent=run / "links.sock",
+        state_file=run / "controller.state.json",
         openflow_socket=net.openflow_socket,
         socket=run / "controller.sock",
         counters=folder / "counters.jsonl",

@@ -1,7 +1,7 @@
-"""The Ryu application: brings every switch to its program, confirms it, and reads port counters.
+"""The controller's application: switches come and go, links fail and heal, clients ask for changes.
 
-This is the one module that imports Ryu (and so patches the process for eventlet): nothing but the program
-`python -m testbed.controller` imports it. `rules` decides what to install, `fabric` keeps what is known.
+`fabric` knows what should be, `installer` brings switches there, `northbound` is what clients talk to. Here
+is what ties them together in green threads, under Ryu or os-ken (`framework`).
 """
 
 from __future__ import annotations
@@ -13,266 +13,515 @@ import signal
 import socket
 import sys
 import time
-import warnings
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar, cast
+from typing import Any, NoReturn, TextIO
 
-with warnings.catch_warnings():
-    # Ryu 4.34 stands on eventlet, which asks its users to leave it.
-    warnings.simplefilter("ignore")
-    import eventlet
-    import eventlet.wsgi
-
-    eventlet.monkey_patch()
-    # Ryu 4.34 looks for a name that eventlet dropped in 0.30.3; only its unused web server uses it.
-    eventlet.wsgi.ALREADY_HANDLED = object()
-    from ryu import cfg
-    from ryu.base import app_manager
-    from ryu.controller import controller, ofp_event
-    from ryu.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
-    from ryu.lib import hub
-    from ryu.ofproto import ofproto_common, ofproto_v1_3
-
-from testbed.config_file import load_config
+from testbed.controller import encoding, framework
 from testbed.controller.config import ControllerConfig
-from testbed.controller.fabric import COUNTERS, Fabric, Switch, load_fabric
-from testbed.controller.northbound import wsgi_application
-from testbed.controller.rules import Action, Change, DecTtl, Move, Output, Rule, SetField, reconcile
-from testbed.errors import RunError, TestbedError, UserError
-from testbed.service import write_ready
+from testbed.controller.counters import PORT_COUNTERS, Poll
+from testbed.controller.fabric import (
+    Asked,
+    Fabric,
+    MeterState,
+    Switch,
+    asked_from,
+    changeable,
+    load_topology,
+)
+from testbed.controller.feed import Feed
+from testbed.controller.framework import (
+    CONFIG_DISPATCHER,
+    DEAD_DISPATCHER,
+    MAIN_DISPATCHER,
+    handles,
+    ofp_event,
+)
+from testbed.controller.icmp import time_exceeded
+from testbed.controller.installer import install
+from testbed.controller.northbound import Api, Refusal, wsgi_application
+from testbed.controller.requests import MeterSpec
+from testbed.controller.rules import ANSWER_TTL, NOT_IP, TTL_METER, UNROUTED, pair_source
+from testbed.controller.session import Gone, Session
+from testbed.errors import Problem, RunError, TestbedError, UserError
+from testbed.service import split_listen, write_ready
+from testbed.topology.model import Direction, Network
+from testbed.topology.routes import Routes
 
+eventlet = framework.eventlet
 LOG = logging.getLogger("testbed.controller")
-Handler = TypeVar("Handler", bound=Callable[..., None])
-ALL_COOKIE_BITS = 0xFFFFFFFFFFFFFFFF
-# A switch that does not have its program after this many corrections has something against it.
-MOST_CORRECTIONS = 3
+NS_PER_S = 1_000_000_000
+_IN_FORCE_S = 10.0
+_LOOK_S = 0.002
+_AGENT_S = 10.0
+_LINE_BYTES = 65536
 
 
-def _handles(event: Any, *states: str) -> Callable[[Handler], Handler]:
-    """Ryu's decorator with a type: the method gets `event` of switches in one of `states`."""
-    return cast(Callable[[Handler], Handler], set_ev_cls(event, list(states)))
+class Controller(framework.Application):
+    """The framework calls the handlers with events of the switches; state goes to the fabric."""
 
-
-class Controller(app_manager.RyuApp):
-    """Ryu calls the handlers with events of the switches; state goes to the fabric."""
-
-    OFP_VERSIONS = (ofproto_v1_3.OFP_VERSION,)
+    OFP_VERSIONS = (framework.protocol.OFP_VERSION,)
 
     def __init__(
-        self, *args: Any, config: ControllerConfig, fabric: Fabric, log: TextIO, **more: Any
+        self,
+        *args: Any,
+        config: ControllerConfig,
+        fabric: Fabric,
+        feed: Feed,
+        log: TextIO,
+        **more: Any,
     ) -> None:
         super().__init__(*args, **more)
         self._config = config
         self._fabric = fabric
+        self._feed = feed
         self._log = log
-        self._datapaths: dict[str, Any] = {}
-        self._corrections: dict[str, int] = {}
-        # Replies come in parts; they are complete with the first that does not say "more".
-        self._cookies: dict[str, list[int]] = defaultdict(list)
-        self._port_stats: dict[str, list[Any]] = defaultdict(list)
+        self._sessions: dict[str, Session] = {}
         self._told_ready = False
+        # What was wanted last, and what of it is in force: `_settle` counts up the second.
+        self._wanted = 0
+        self._settled = 0
+        self._followed: frozenset[str] = frozenset()
+        self._one_change = eventlet.semaphore.Semaphore()
 
     def start(self) -> Any:
-        hub.spawn(self._poll)
+        for work in (self._settle_forever, self._poll_forever):
+            eventlet.spawn(work)
         return super().start()
 
-    @_handles(ofp_event.EventOFPStateChange, MAIN_DISPATCHER, DEAD_DISPATCHER)
+    # What switches say.
+
+    @handles(ofp_event.EventOFPStateChange, MAIN_DISPATCHER, DEAD_DISPATCHER)
     def on_state(self, event: Any) -> None:
         datapath = event.datapath
         switch = self._fabric.by_datapath.get(datapath.id) if datapath.id is not None else None
         if switch is None:
             LOG.warning("a switch with unknown datapath id %s came or went", datapath.id)
         elif event.state == MAIN_DISPATCHER:
-            self._connected(switch, datapath)
-        elif self._datapaths.get(switch.pop) is datapath:
-            del self._datapaths[switch.pop]
+            LOG.info("%s: switch connected", switch.pop)
+            replaced = self._sessions.get(switch.pop)
+            if replaced:
+                replaced.end()
+            self._sessions[switch.pop] = Session(switch.pop, datapath)
+            switch.connected, switch.confirmed, switch.error = True, False, ""
+            self._feed.add("switch", pop=switch.pop, state="connected")
+            self._wanted += 1
+        elif switch.pop in self._sessions and self._sessions[switch.pop].datapath is datapath:
+            self._sessions.pop(switch.pop).end()
             switch.connected = switch.confirmed = False
             LOG.warning("%s: switch disconnected", switch.pop)
+            self._feed.add("switch", pop=switch.pop, state="disconnected")
 
-    def _connected(self, switch: Switch, datapath: Any) -> None:
-        LOG.info("%s: switch connected", switch.pop)
-        self._datapaths[switch.pop] = datapath
-        switch.connected, switch.confirmed, switch.error = True, False, ""
-        self._corrections[switch.pop] = 0
-        self._cookies.pop(switch.pop, None)
-        self._port_stats.pop(switch.pop, None)
-        _ask_for_rules(datapath)
-
-    @_handles(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    @handles(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
     def on_rules(self, event: Any) -> None:
-        """Compare what the switch has with its program; correct it, or call it confirmed."""
-        switch = self._switch_of(event)
-        if switch is None:
-            return
-        self._cookies[switch.pop] += [entry.cookie for entry in event.msg.body]
-        if event.msg.flags & ofproto_v1_3.OFPMPF_REPLY_MORE:
-            return
-        cookies = self._cookies.pop(switch.pop)
-        change = reconcile(cookies, switch.program)
-        switch.rules = len(cookies) - len(change.delete_cookies)
-        if not change:
-            self._confirmed(switch)
-        elif self._corrections[switch.pop] < MOST_CORRECTIONS:
-            self._corrections[switch.pop] += 1
-            _apply(event.msg.datapath, change)
-        else:
-            switch.error = switch.error or f"{len(change.add)} rules are refused"
-            LOG.error("%s: the switch does not take its program: %s", switch.pop, switch.error)
+        self._answer(event)
 
-    @_handles(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
+    @handles(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
+    def on_groups(self, event: Any) -> None:
+        self._answer(event)
+
+    @handles(ofp_event.EventOFPMeterConfigStatsReply, MAIN_DISPATCHER)
+    def on_meters(self, event: Any) -> None:
+        self._answer(event)
+
+    @handles(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
+    def on_meter_counts(self, event: Any) -> None:
+        self._answer(event)
+
+    @handles(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
+    def on_ports(self, event: Any) -> None:
+        self._answer(event)
+
+    @handles(ofp_event.EventOFPPortStatsReply, MAIN_DISPATCHER)
+    def on_port_counts(self, event: Any) -> None:
+        self._answer(event)
+
+    @handles(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def on_barrier(self, event: Any) -> None:
-        _ask_for_rules(event.msg.datapath)
+        session = self._session_of(event)
+        if session:
+            session.answer(event.msg, more=False)
 
-    @_handles(ofp_event.EventOFPErrorMsg, CONFIG_DISPATCHER, MAIN_DISPATCHER)
+    @handles(ofp_event.EventOFPErrorMsg, CONFIG_DISPATCHER, MAIN_DISPATCHER)
     def on_error(self, event: Any) -> None:
-        message = event.msg
-        switch = self._fabric.by_datapath.get(message.datapath.id)
-        text = f"OpenFlow error of type {message.type}, code {message.code}"
-        LOG.error("%s: %s", switch.pop if switch else "a switch", text)
-        if switch:
-            switch.error = text
+        message, session = event.msg, self._session_of(event)
+        name = message.datapath.ofproto.ofp_error_type_to_str(message.type)
+        text = f"OpenFlow error {name}, code {message.code}"
+        if session is None:
+            LOG.error("a switch: %s", text)
+        elif session.fail(message.xid):
+            LOG.warning("%s does not answer a question: %s", session.pop, text)
+        else:
+            LOG.error("%s: %s", session.pop, text)
+            session.refused = text
 
-    @_handles(ofp_event.EventOFPPortStatsReply, MAIN_DISPATCHER)
-    def on_counters(self, event: Any) -> None:
-        now_ns = time.monotonic_ns()
-        switch = self._switch_of(event)
-        if switch is None:
+    @handles(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def on_port(self, event: Any) -> None:
+        session, message = self._session_of(event), event.msg
+        if session is None:
             return
-        self._port_stats[switch.pop] += event.msg.body
-        if event.msg.flags & ofproto_v1_3.OFPMPF_REPLY_MORE:
-            return
-        ports = {
-            switch.link_of_port[stats.port_no]: [getattr(stats, name) for name in COUNTERS]
-            for stats in self._port_stats.pop(switch.pop)
-            if stats.port_no in switch.link_of_port
-        }
-        switch.counters = {"monotonic_ns": now_ns, "pop": switch.pop, "ports": ports}
-        self._log.write(json.dumps(switch.counters) + "\n")
-        self._log.flush()
+        protocol = message.datapath.ofproto
+        gone = message.reason == protocol.OFPPR_DELETE
+        session.addresses[message.desc.port_no] = message.desc.hw_addr
+        self._port_is(session, message.desc, gone or encoding.is_down(protocol, message.desc))
 
-    def _switch_of(self, event: Any) -> Switch | None:
-        """The switch that an event is about, unless its connection was replaced meanwhile."""
+    @handles(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    def on_packet(self, event: Any) -> None:
+        """A packet whose TTL has ended: the PoP says so to its sender."""
+        session = self._session_of(event)
+        if session is None:
+            return
+        pop = self._fabric.network.pop_by_id[session.pop]
+        # ROUTE takes one off the TTL.
+        answer = time_exceeded(event.msg.data, pop.gateway_ip, pop.gateway_mac, ANSWER_TTL + 1)
+        if answer is not None:
+            session.send([encoding.through_rules(session.datapath, answer)])
+
+    def _answer(self, event: Any) -> None:
+        session, message = self._session_of(event), event.msg
+        if session:
+            more = bool(message.flags & framework.protocol.OFPMPF_REPLY_MORE)
+            session.answer(message, more, message.body)
+
+    def _session_of(self, event: Any) -> Session | None:
+        """The connection that an event is of, unless it was replaced meanwhile."""
         switch = self._fabric.by_datapath.get(event.msg.datapath.id)
-        current = switch is not None and self._datapaths.get(switch.pop) is event.msg.datapath
-        return switch if current else None
+        session = self._sessions.get(switch.pop) if switch else None
+        return session if session and session.datapath is event.msg.datapath else None
 
-    def _confirmed(self, switch: Switch) -> None:
-        switch.confirmed = True
-        LOG.info("%s: %d rules confirmed", switch.pop, switch.rules)
+    def _port_is(self, session: Session, port: Any, down: bool) -> None:
+        link = self._fabric.by_pop[session.pop].link_of_port.get(port.port_no)
+        if link is None or not self._fabric.port_is(session.pop, link, down):
+            return
+        state = "down" if self._fabric.is_down(link) else "up"
+        LOG.info("link %s is %s", link, state)
+        self._feed.add("link", link=link, state=state)
+        if self._fabric.failed != self._fabric.planned_failed:
+            self._wanted += 1
+
+    # Bringing switches to their programs.
+
+    def _settle_forever(self) -> NoReturn:
+        while True:
+            while self._settled == self._wanted:
+                eventlet.sleep(_LOOK_S)
+            try:
+                self._settle()
+            except Exception:
+                LOG.exception("switches could not be brought to their programs")
+                eventlet.sleep(1)
+
+    def _settle(self) -> None:
+        wanted, failed = self._wanted, self._fabric.failed
+        if failed != self._fabric.planned_failed:
+            self._fabric.plan()
+        begun_s = time.monotonic()
+        done = install(list(self._sessions.values()), self._fabric.programs, self._learned, self._confirmed)
+        if failed != self._followed:
+            self._follow(failed)
+            self._keep()
+        if failed != self._followed or done.switches:
+            self._feed.add(
+                "routes",
+                failed=sorted(failed),
+                switches=done.switches,
+                rules_added=done.rules_added,
+                rules_deleted=done.rules_deleted,
+                took_s=round(time.monotonic() - begun_s, 6),
+            )
+        self._followed = failed
+        self._settled = wanted
         if self._fabric.ready and not self._told_ready:
             self._told_ready = True
             LOG.info("ready: all %d switches confirmed", len(self._fabric.by_pop))
+            self._feed.add("ready")
             write_ready(self._config.ready_file)
+            eventlet.spawn_after(0.5, _load_routing)
 
-    def _poll(self) -> NoReturn:
-        """Ask all switches at once, at fixed times: a slow reply does not put off the next question."""
+    def _learned(self, session: Session, ports: list[Any]) -> None:
+        for port in ports:
+            self._port_is(session, port, encoding.is_down(framework.protocol, port))
+
+    def _confirmed(self, session: Session, error: str) -> None:
+        if self._sessions.get(session.pop) is not session:
+            return
+        switch = self._fabric.by_pop[session.pop]
+        if error:
+            LOG.error("%s: %s", session.pop, error)
+        if (switch.confirmed, switch.error) != (not error, error):
+            self._feed.add("switch", pop=session.pop, state="refuses" if error else "confirmed")
+        switch.confirmed, switch.error = not error, error
+        switch.rules = len(self._fabric.programs[session.pop].rules) if not error else 0
+
+    def _follow(self, failed: frozenset[str]) -> None:
+        """Tell the delay line of the new routes, if there is one to be told."""
+        if self._config.link_agent is None:
+            return
+        try:
+            self._ask_agent({"do": "follow", "failed": sorted(failed)})
+        except Refusal as error:
+            LOG.error("delays do not follow the routes: %s", error)
+
+    # What clients ask for (northbound.Control).
+
+    def change_link(
+        self, link: str, state: str | None, directions: tuple[Direction, Direction]
+    ) -> tuple[int, int]:
+        asked_ns = time.monotonic_ns()
+        with self._one_change:
+            if state is not None:
+                self._need_sessions(link)
+            now = self._fabric.links[link]
+            before = now.forward, now.backward
+            effective_ns = self._change_directions(link, directions) if directions != before else asked_ns
+            if state is not None and (state == "down") != self._fabric.is_down(link):
+                try:
+                    effective_ns = self._change_state(link, down=state == "down")
+                except Refusal:
+                    if directions != before:
+                        self._change_directions(link, before)
+                    raise
+            if state is not None:
+                (self._fabric.asked_down.add if state == "down" else self._fabric.asked_down.discard)(link)
+            self._keep()
+            return asked_ns, effective_ns
+
+    def set_meter(self, name: str, spec: MeterSpec) -> tuple[int, int]:
+        state = MeterState(spec, self._fabric.number_for(name))
+        return self._change_meters({**self._fabric.meters, name: state}, name, "set")
+
+    def remove_meter(self, name: str) -> tuple[int, int]:
+        left = {other: meter for other, meter in self._fabric.meters.items() if other != name}
+        return self._change_meters(left, name, "removed")
+
+    def _change_meters(self, meters: dict[str, MeterState], name: str, what: str) -> tuple[int, int]:
+        asked_ns = time.monotonic_ns()
+        with self._one_change:
+            if not self._fabric.ready:
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, self._not_ready())
+            before = self._fabric.meters
+            self._fabric.meters = meters
+            self._plan_and_settle()
+            refusing = [switch for switch in self._fabric.by_pop.values() if switch.error]
+            if refusing:
+                self._fabric.meters = before
+                self._plan_and_settle()
+                reason = f"{refusing[0].pop} can't: {refusing[0].error}"
+                raise Refusal(HTTPStatus.CONFLICT, reason)
+            effective_ns = self._feed.add("meter", meter=name, state=what)
+            self._keep()
+            return asked_ns, effective_ns
+
+    def _plan_and_settle(self) -> None:
+        self._fabric.plan()
+        self._wanted += 1
+        self._until(lambda: self._settled == self._wanted, "the switches did not confirm it")
+
+    def _change_directions(self, link: str, directions: tuple[Direction, Direction]) -> int:
+        """Let the link agent set both directions. Returns when the kernel had them."""
+        now = self._fabric.links[link]
+        changes = [
+            {"link": link, "source": source, **changeable(way)}
+            for source, way in ((now.a, directions[0]), (now.b, directions[1]))
+        ]
+        effective_ns = self._ask_agent({"do": "change", "changes": changes})
+        self._fabric.set_directions(link, *directions)
+        self._feed.add(
+            "change", link=link, forward=changeable(directions[0]), backward=changeable(directions[1])
+        )
+        return effective_ns
+
+    def _change_state(self, link: str, *, down: bool) -> int:
+        """Take the ports at a link's ends down or up, and wait until the routes follow."""
+        self._set_ports(link, down)
+        ends = [(session.pop, link) for session in self._ends(link)]
+        try:
+            self._until(
+                lambda: all(self._fabric.port_down(*end) == down for end in ends),
+                f"{link} did not go {'down' if down else 'up'}: its other side may be "
+                f"{'up' if down else 'down'} by other hands",
+            )
+        except Refusal:
+            self._set_ports(link, not down)
+            raise
+        self._until(lambda: self._settled == self._wanted, "the switches did not confirm the new routes")
+        return time.monotonic_ns()
+
+    def _set_ports(self, link: str, down: bool) -> None:
+        for session in self._ends(link):
+            number = self._fabric.ports[session.pop][link]
+            address = session.addresses.get(number, "00:00:00:00:00:00")
+            session.send([encoding.port_mod(session.datapath, number, address, down)])
+
+    def _ends(self, link: str) -> list[Session]:
+        ends = self._fabric.links[link]
+        return [self._sessions[end] for end in (ends.a, ends.b) if end in self._sessions]
+
+    def _need_sessions(self, link: str) -> None:
+        ends = self._fabric.links[link]
+        for end in (ends.a, ends.b):
+            if end in self._fabric.by_pop and not self._fabric.by_pop[end].confirmed:
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the switch of {end} is not ready")
+
+    def _not_ready(self) -> str:
+        waiting = [switch.pop for switch in self._fabric.by_pop.values() if not switch.confirmed]
+        return f"not all switches are ready: {', '.join(waiting[:3])}"
+
+    def _until(self, reached: Callable[[], bool], otherwise: str) -> None:
+        """Wait until it is so. Raises Refusal where it takes too long."""
+        deadline_s = time.monotonic() + _IN_FORCE_S
+        while not reached():
+            if time.monotonic() > deadline_s:
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{otherwise} within {_IN_FORCE_S:.0f} s")
+            eventlet.sleep(_LOOK_S)
+
+    def _ask_agent(self, request: dict[str, Any]) -> int:
+        """The time at which the link agent has done it. Raises Refusal where it can't be done."""
+        agent = self._config.link_agent
+        if agent is None:
+            reason = "this controller has no link agent, and can't change rate, delay or loss"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(_AGENT_S)
+                connection.connect(str(agent))
+                connection.sendall(json.dumps(request).encode() + b"\n")
+                answer = json.loads(connection.makefile("rb").readline(_LINE_BYTES))
+        except (OSError, ValueError) as error:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"the link agent does not answer: {error}"
+            ) from None
+        if not answer["ok"]:
+            raise Refusal(HTTPStatus.CONFLICT, str(answer["error"]))
+        return int(answer["monotonic_ns"])
+
+    def _keep(self) -> None:
+        """Write what was asked for, whole or not at all, for a controller that starts after this one."""
+        path = self._config.state_file
+        if path is None:
+            return
+        part = path.with_name(f"{path.name}.part")
+        with suppress(OSError):  # a full disk does not stop the network
+            part.write_text(json.dumps(self._fabric.asked_json()), encoding="utf-8")
+            os.replace(part, path)
+
+    # Counting.
+
+    def _poll_forever(self) -> NoReturn:
+        """Ask all switches at once, at fixed times: a slow answer does not put off the next question."""
         next_s = time.monotonic()
         while True:
-            for datapath in list(self._datapaths.values()):
-                parser, protocol = datapath.ofproto_parser, datapath.ofproto
-                datapath.send_msg(parser.OFPPortStatsRequest(datapath, 0, protocol.OFPP_ANY))
+            for session in list(self._sessions.values()):
+                if not session.polling:
+                    session.polling = True
+                    eventlet.spawn(self._poll, session)
             now_s = time.monotonic()
             next_s = max(next_s + self._config.poll_interval_s, now_s)
-            hub.sleep(next_s - now_s)
+            eventlet.sleep(next_s - now_s)
 
-
-def _ask_for_rules(datapath: Any) -> None:
-    datapath.send_msg(datapath.ofproto_parser.OFPFlowStatsRequest(datapath))
-
-
-def _apply(datapath: Any, change: Change) -> None:
-    """Send a change and a barrier: the barrier's reply says that the switch has worked it off."""
-    parser, protocol = datapath.ofproto_parser, datapath.ofproto
-    for rule in change.add:
-        datapath.send_msg(_flow_mod(datapath, rule))
-    for cookie in change.delete_cookies:
-        datapath.send_msg(
-            parser.OFPFlowMod(
-                datapath,
-                command=protocol.OFPFC_DELETE,
-                table_id=protocol.OFPTT_ALL,
-                out_port=protocol.OFPP_ANY,
-                out_group=protocol.OFPG_ANY,
-                cookie=cookie,
-                cookie_mask=ALL_COOKIE_BITS,
-            )
+    def _poll(self, session: Session) -> None:
+        try:
+            meters = any(meter.id != TTL_METER for meter in self._fabric.programs[session.pop].meters)
+            ports, rules, *rest = session.ask(encoding.count_requests(session.datapath, meters))
+            arrived_ns = time.monotonic_ns()
+        except Gone:
+            return
+        finally:
+            session.polling = False
+        if not ports:
+            return
+        age_ns = max(port.duration_sec * NS_PER_S + port.duration_nsec for port in ports)
+        poll = self._counted(
+            session, session.clock.written_ns(arrived_ns, age_ns), ports, rules, rest[0] if rest else []
         )
-    datapath.send_msg(parser.OFPBarrierRequest(datapath))
+        self._fabric.totals[session.pop].add(poll)
+        self._log.write(json.dumps(poll.to_json()) + "\n")
+        self._log.flush()
+
+    def _counted(
+        self, session: Session, written_ns: int, ports: list[Any], rules: list[Any], meters: list[Any]
+    ) -> Poll:
+        fabric, total = self._fabric, self._fabric.totals[session.pop]
+        switch: Switch = fabric.by_pop[session.pop]
+        names = {rule.cookie: rule.counts for rule in fabric.programs[session.pop].rules if rule.counts}
+        pairs: dict[str, list[int]] = {}
+        unrouted = 0
+        for rule in rules:
+            name = names.get(rule.cookie, "")
+            source = pair_source(name)
+            packets = total.grown(f"{name} packets", rule.packet_count)
+            if source is not None:
+                pairs[source] = [total.grown(f"{name} bytes", rule.byte_count), packets]
+            elif name in (UNROUTED, NOT_IP):
+                unrouted += packets
+        meter_names = {meter.number: name for name, meter in fabric.meters.items()}
+        metered = {
+            meter_names[item.meter_id]: [
+                sum(band.byte_band_count for band in item.band_stats),
+                sum(band.packet_band_count for band in item.band_stats),
+            ]
+            for item in meters
+            if item.meter_id in meter_names
+        }
+        return Poll(
+            written_ns,
+            session.pop,
+            {
+                switch.link_of_port[port.port_no]: [getattr(port, name) for name in PORT_COUNTERS]
+                for port in ports
+                if port.port_no in switch.link_of_port
+            },
+            pairs,
+            unrouted,
+            metered,
+        )
 
 
-def _flow_mod(datapath: Any, rule: Rule) -> Any:
-    parser, protocol = datapath.ofproto_parser, datapath.ofproto
-    actions = [_action(parser, action) for action in rule.actions]
-    return parser.OFPFlowMod(
-        datapath,
-        table_id=rule.table,
-        priority=rule.priority,
-        cookie=rule.cookie,
-        match=parser.OFPMatch(**{name: _match_value(value) for name, value in rule.match}),
-        instructions=[parser.OFPInstructionActions(protocol.OFPIT_APPLY_ACTIONS, actions)] if actions else [],
-    )
+def _load_routing() -> None:
+    """Load what computes routes, before the first link fails: it takes half a second."""
+    import testbed.topology.routing  # noqa: F401
 
 
-def _match_value(value: int | str) -> Any:
-    """Ryu wants a prefix as address and mask."""
-    if isinstance(value, str) and "/" in value:
-        address, _, length = value.partition("/")
-        mask = (0xFFFFFFFF << (32 - int(length))) & 0xFFFFFFFF
-        return address, socket.inet_ntoa(mask.to_bytes(4, "big"))
-    return value
+def _find_routes(network: Network, failed: frozenset[str]) -> Routes:
+    from testbed.topology.routing import compute_routes
+
+    return compute_routes(network, failed)
 
 
-def _action(parser: Any, action: Action) -> Any:
-    if isinstance(action, Output):
-        return parser.OFPActionOutput(action.port)
-    if isinstance(action, SetField):
-        return parser.OFPActionSetField(**{action.field: action.value})
-    if isinstance(action, Move):
-        return parser.NXActionRegMove(src_field=action.source, dst_field=action.target, n_bits=action.bits)
-    assert isinstance(action, DecTtl)
-    return parser.OFPActionDecNwTtl()
-
-
-def _listen_northbound(path: Path) -> Any:
+@contextmanager
+def _listening(path: Path) -> Iterator[Any]:
     """A listening Unix socket that its owner alone may open; what a killed controller left is replaced."""
     path.unlink(missing_ok=True)
     old_mask = os.umask(0o177)
     try:
-        return eventlet.listen(str(path), family=socket.AF_UNIX)
+        listener = eventlet.listen(str(path), family=socket.AF_UNIX)
     finally:
         os.umask(old_mask)
+    try:
+        yield listener
+    finally:
+        path.unlink(missing_ok=True)
 
 
-def _free_socket(path: Path) -> None:
-    """Remove what a killed controller left. Raises RunError where one listens: Ryu would only log it."""
+@contextmanager
+def _switch_socket(path: Path) -> Iterator[None]:
+    """Remove what a killed controller left, and in the end our own.
+
+    Raises RunError where one listens: the framework would only log it.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
         except OSError:
             path.unlink(missing_ok=True)
-            return
-    raise RunError(f"can't listen for switches on {path}: another controller does")
-
-
-class _SwitchStream:
-    """A Unix socket as Ryu's `Datapath` wants it: it sets a TCP option, which such a socket has not."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def setsockopt(self, *_: Any) -> None:
-        return
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _accept_unix_sockets() -> None:
-    """Ryu's server listens on a path where its host is one; only what it does with a connection is mended."""
-    serve = controller.datapath_connection_factory
-    controller.datapath_connection_factory = lambda stream, address: serve(_SwitchStream(stream), address)
+        else:
+            raise RunError(f"can't listen for switches on {path}: another controller does")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _wait_for_signal() -> None:
@@ -285,34 +534,70 @@ def _wait_for_signal() -> None:
     eventlet.hubs.trampoline(reader, read=True)
 
 
+def _asked_before(path: Path | None, network: Network) -> Asked | None:
+    """What an earlier controller of the run was asked for; nothing where it left nothing that can be read."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return asked_from(json.loads(path.read_text(encoding="utf-8")), network)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        LOG.error("%s can't be read, and what it said is forgotten: %r", path, error)
+        return None
+
+
+def _token(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UserError(Problem(where=str(path), what=f"can't be read: {error.strerror}")) from error
+
+
 def _serve(config: ControllerConfig) -> None:
-    fabric = load_fabric(config.topology)
-    _free_socket(config.openflow_socket)
-    _accept_unix_sockets()
-    cfg.CONF(args=[], project="testbed", default_config_files=[], default_config_dirs=[])
-    cfg.CONF.set_override("ofp_listen_host", str(config.openflow_socket))
-    # Without a port of its own Ryu would listen a second time, for the old port 6633, on the same path.
-    cfg.CONF.set_override("ofp_tcp_listen_port", ofproto_common.OFP_TCP_PORT)
-    manager = app_manager.AppManager.get_instance()
-    with config.counters.open("a", encoding="utf-8") as log:
-        listener = _listen_northbound(config.socket)
-        manager.load_apps([__name__])
-        manager.instantiate_apps(config=config, fabric=fabric, log=log)
-        eventlet.spawn(eventlet.wsgi.server, listener, wsgi_application(fabric), log_output=False)
-        LOG.info("listening for switches on %s", config.openflow_socket)
+    network, routes = load_topology(config.topology)
+    asked = _asked_before(config.state_file, network)
+    fabric = Fabric(network, routes, _find_routes, config.largest_frame_bytes, asked)
+    token = _token(config.token_file)
+    with ExitStack() as stack:
+        log = stack.enter_context(config.counters.open("a", encoding="utf-8"))
+        events = stack.enter_context(config.events.open("a", encoding="utf-8")) if config.events else None
+        feed = Feed(events)
+        stack.enter_context(_switch_socket(config.openflow_socket))
+        listeners = []
+        if config.socket is not None:
+            listeners.append(stack.enter_context(_listening(config.socket)))
+        if config.listen is not None:
+            listeners.append(eventlet.listen(split_listen(config.listen)))
+        control = framework.start(
+            __name__,
+            str(config.openflow_socket),
+            config=config,
+            fabric=fabric,
+            feed=feed,
+            log=log,
+        )
+        names = {"name": framework.NAME, "version": framework.VERSION}
+        application = wsgi_application(Api(fabric, control, feed, names, token), eventlet.sleep)
+        for listener in listeners:
+            eventlet.spawn(eventlet.wsgi.server, listener, application, log_output=False)
+        LOG.info(
+            "%s %s listens for switches on %s", framework.NAME, framework.VERSION, config.openflow_socket
+        )
         _wait_for_signal()
-    for path in (config.socket, config.openflow_socket):
-        path.unlink(missing_ok=True)
 
 
-def run(config_path: Path) -> int:
+def run(config: ControllerConfig) -> int:
     """The whole life of a controller. Returns its exit code: 0 stopped as told, 1 failed, 2 wrong input."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     try:
-        _serve(load_config(config_path, ControllerConfig))
+        _serve(config)
     except TestbedError as error:
         LOG.error("%s", error)
         return 2 if isinstance(error, UserError) else 1
+    except OSError as error:
+        LOG.error("%s", error)
+        return 1
     return 0

@@ -1,75 +1,228 @@
-"""What the controller knows of its switches: their programs, who is connected, the last counters.
+"""What the controller knows: the network as it is now, who is connected, what each switch should have. Pure.
 
-The Ryu app writes it, the northbound API reads it. It knows no OpenFlow library.
+The application writes it, the northbound API reads it. It knows no OpenFlow library and sends nothing: links
+that fail, and what clients ask for, go in; routes and programs come out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from testbed.controller.rules import Rule, port_numbers, switch_rules
+from testbed.controller.counters import Totals
+from testbed.controller.openflow import Program
+from testbed.controller.requests import MeterSpec
+from testbed.controller.rules import TTL_METER, Throttle, port_numbers, switch_programs
 from testbed.errors import Problem, UserError
-from testbed.topology.model import Network
+from testbed.topology.model import Direction, Link, Network
 from testbed.topology.routes import Routes
 
-COUNTERS = ("tx_bytes", "tx_packets", "rx_bytes", "rx_packets", "tx_dropped", "rx_dropped")
+FindRoutes = Callable[[Network, frozenset[str]], Routes]
+_CHANGEABLE = ("rate_bps", "delay_s", "loss")
 
 
 @dataclass
 class Switch:
-    """One PoP's switch. `rules` is how many of its program the switch said it has when last asked."""
+    """One PoP's switch. `rules` is how many of its program it has confirmed."""
 
     pop: str
-    program: tuple[Rule, ...]
     link_of_port: Mapping[int, str]
     connected: bool = False
     confirmed: bool = False
     rules: int = 0
     error: str = ""
-    # {"monotonic_ns", "pop", "ports": {link id: values in the order of COUNTERS}}
-    counters: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("connected", "confirmed", "rules", "error")}
+
+
+@dataclass(frozen=True)
+class MeterState:
+    """A meter that a client has set, with its number at the switches."""
+
+    spec: MeterSpec
+    number: int
+
+
+@dataclass
+class Asked:
+    """What clients have asked for, which a controller that starts again takes up where the last one ended."""
+
+    down: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    meters: dict[str, MeterState] = field(default_factory=dict)
+    directions: dict[str, tuple[Direction, Direction]] = field(default_factory=dict)
 
 
 class Fabric:
-    """All switches of a network, by PoP and by datapath id."""
+    """All switches and links of a network. `find_routes` computes routes without the failed links."""
 
-    def __init__(self, network: Network, routes: Routes) -> None:
-        programs, ports = switch_rules(network, routes), port_numbers(network)
+    def __init__(
+        self,
+        network: Network,
+        routes: Routes,
+        find_routes: FindRoutes,
+        largest_frame_bytes: int = 1514,
+        asked: Asked | None = None,
+    ) -> None:
+        self._find_routes = find_routes
+        self._largest_frame_bytes = largest_frame_bytes
+        self._built = network
+        self._first_routes = routes
+        asked = asked or Asked()
+        self.links: dict[str, Link] = {link.id: link for link in network.links}
+        for name, (forward, backward) in asked.directions.items():
+            self.set_directions(name, forward, backward)
+        self.meters = dict(asked.meters)
+        self.asked_down = set(asked.down)
+        self.ports = port_numbers(network)
+        # (PoP, link) of ports that are down, as switches last said.
+        self._ports_down = {
+            (end, name)
+            for name in asked.failed
+            for end in (self.links[name].a, self.links[name].b)
+            if end in self.ports
+        }
         self.by_pop = {
-            pop.id: Switch(pop.id, programs[pop.id], {number: link for link, number in ports[pop.id].items()})
+            pop.id: Switch(pop.id, {number: link for link, number in self.ports[pop.id].items()})
             for pop in network.pops
         }
         self.by_datapath = {pop.datapath_id: self.by_pop[pop.id] for pop in network.pops}
+        self.totals: dict[str, Totals] = {pop.id: Totals() for pop in network.pops}
+        self.plan()
 
     @property
     def ready(self) -> bool:
         """Whether every switch is connected and said that it has its whole program, and nothing else."""
         return all(switch.connected and switch.confirmed for switch in self.by_pop.values())
 
-    def status(self) -> dict[str, Any]:
+    @property
+    def network(self) -> Network:
+        """The network with the rates, delays and losses of now."""
+        return replace(self._built, links=tuple(self.links.values()))
+
+    @cached_property
+    def isp_of_pop(self) -> Mapping[str, str]:
+        return {pop.id: pop.isp for pop in self._built.pops}
+
+    @cached_property
+    def host_of_link(self) -> Mapping[str, str]:
+        return {host.link: host.id for host in self._built.hosts}
+
+    @cached_property
+    def pop_of_name(self) -> Mapping[str, str]:
+        """PoP, by its id, by a host's id and by a host's or gateway's address."""
+        hosts = {name: host.pop for host in self._built.hosts for name in (host.id, host.ip)}
+        return {pop.gateway_ip: pop.id for pop in self._built.pops} | hosts | {p: p for p in self.ports}
+
+    def port_is(self, pop: str, link: str, down: bool) -> bool:
+        """Note the state of a port. Returns whether the link is up or down by that, and was not before."""
+        before = self.is_down(link)
+        (self._ports_down.add if down else self._ports_down.discard)((pop, link))
+        return self.is_down(link) != before
+
+    def is_down(self, link: str) -> bool:
+        ends = self.links[link]
+        return (ends.a, link) in self._ports_down or (ends.b, link) in self._ports_down
+
+    def port_down(self, pop: str, link: str) -> bool:
+        return (pop, link) in self._ports_down
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The core links that are down."""
+        core = {link for _, link in self._ports_down if self.links[link].kind != "access"}
+        return frozenset(core)
+
+    def plan(self) -> None:
+        """Compute routes and programs for the links and meters of now."""
+        failed = self.failed
+        self.planned_failed = failed
+        self.routes = self._find_routes(self._built, failed) if failed else self._first_routes
+        self.programs: Mapping[str, Program] = switch_programs(
+            self._built, self.routes, failed, list(self._throttles()), self._largest_frame_bytes
+        )
+
+    def set_directions(self, name: str, forward: Direction, backward: Direction) -> None:
+        self.links[name] = replace(self.links[name], forward=forward, backward=backward)
+
+    def number_for(self, name: str) -> int:
+        """The number of a meter: its own where it has one, or the least that is free."""
+        if name in self.meters:
+            return self.meters[name].number
+        taken = {meter.number for meter in self.meters.values()}
+        return next(n for n in range(TTL_METER + 1, TTL_METER + 2 + len(taken)) if n not in taken)
+
+    def _throttles(self) -> Iterable[Throttle]:
+        for name, meter in self.meters.items():
+            spec = meter.spec
+            for pop in self._built.pops:
+                if pop.isp == spec.isp and spec.pop in (None, pop.id):
+                    yield Throttle(
+                        name, meter.number, pop.id, spec.traffic_class(), spec.direction, spec.rate_bps
+                    )
+
+    def link_json(self, name: str) -> dict[str, Any]:
+        link = self.links[name]
         return {
-            "ready": self.ready,
-            "switches": {
-                pop: {
-                    "connected": switch.connected,
-                    "confirmed": switch.confirmed,
-                    "rules": switch.rules,
-                    "error": switch.error,
-                }
-                for pop, switch in self.by_pop.items()
+            "id": link.id,
+            "kind": link.kind,
+            "a": link.a,
+            "b": link.b,
+            "relationship": link.relationship,
+            "state": "down" if self.is_down(name) else "up",
+            "forward": {"from": link.a, **changeable(link.forward)},
+            "backward": {"from": link.b, **changeable(link.backward)},
+        }
+
+    def asked_json(self) -> dict[str, Any]:
+        """What `asked_from` reads back."""
+        first = {link.id: link for link in self._built.links}
+        return {
+            "down": sorted(self.asked_down),
+            "failed": sorted(self.failed),
+            "meters": {
+                name: {"number": meter.number, "spec": meter.spec.to_json()}
+                for name, meter in self.meters.items()
+            },
+            "directions": {
+                name: [changeable(link.forward), changeable(link.backward)]
+                for name, link in self.links.items()
+                if link != first[name]
             },
         }
 
 
-def load_fabric(path: Path) -> Fabric:
-    """The fabric of a `topology.json`. Raises UserError where the file is none."""
+def asked_from(data: Mapping[str, Any], network: Network) -> Asked:
+    """The inverse of `Fabric.asked_json`. Raises KeyError, TypeError or ValueError where it is none."""
+    by_id = network.link_by_id
+    return Asked(
+        down=set(data["down"]),
+        failed={name for name in data["failed"] if by_id[name]},
+        meters={
+            name: MeterState(MeterSpec.model_validate(item["spec"]), int(item["number"]))
+            for name, item in data["meters"].items()
+        },
+        directions={
+            name: (replace(by_id[name].forward, **forward), replace(by_id[name].backward, **backward))
+            for name, (forward, backward) in data["directions"].items()
+        },
+    )
+
+
+def changeable(direction: Direction) -> dict[str, Any]:
+    return {name: getattr(direction, name) for name in _CHANGEABLE}
+
+
+def load_topology(path: Path) -> tuple[Network, Routes]:
+    """What a `topology.json` holds. Raises UserError where the file is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Fabric(Network.from_json(data["network"]), Routes.from_json(data["routes"]))
+        return Network.from_json(data["network"]), Routes.from_json(data["routes"])
     except OSError as error:
         raise UserError(Problem(where=str(path), what=f"can't be read: {error.strerror}")) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -25,6 +25,7 @@ from testbed.emulation.links import (
     wire_lines,
 )
 from testbed.emulation.ovs import Bridge, Port
+from testbed.spec.units import FRAME_BYTES
 from testbed.topology.model import Host, Link, Network
 
 HOST_DEVICE = "eth0"
@@ -109,6 +110,13 @@ class Blueprint:
     def offload(self) -> bool:
         """Whether hosts leave checksums and segmentation to the other side of the switches."""
         return self.engines.datapath == "system" or needs_offload(self.network)
+
+    @cached_property
+    def largest_frame_bytes(self) -> int:
+        """Of what hosts hand to the switches: segments of TCP that are split behind them count as one."""
+        uplinks = (self.network.link_by_id[host.link].direction(host.id) for host in self.network.hosts)
+        segments = max((gso_segments(uplink.rate_bps) for uplink in uplinks), default=1)
+        return segments * FRAME_BYTES
 
     @cached_property
     def groups(self) -> tuple[SwitchGroup, ...]:

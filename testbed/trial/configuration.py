@@ -6,6 +6,8 @@ A trial's plan comes in; files that a person can read, and start the program wit
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,14 @@ class Paths:
         return self.run / "controller.sock"
 
     @property
+    def controller_token(self) -> Path:
+        return self.run / "controller.token"
+
+    @property
+    def link_agent_socket(self) -> Path:
+        return self.run / "links.sock"
+
+    @property
     def tracker_socket(self) -> Path:
         return self.run / "tracker.sock"
 
@@ -75,17 +85,25 @@ def write_topology(plan: TrialPlan, paths: Paths) -> None:
     paths.topology.write_text(text, encoding="utf-8")
 
 
-def write_controller(paths: Paths, openflow_socket: Path) -> Path:
+def write_controller(plan: TrialPlan, paths: Paths, openflow_socket: Path, largest_frame_bytes: int) -> Path:
+    """The controller's file, and beside the run's sockets the word that changes of the network need."""
+    write_secret(paths.controller_token, secrets.token_urlsafe())
     return _render(
         paths,
         "controller.yaml.j2",
         "controller",
         {
             "topology": paths.topology,
+            "framework": plan.experiment.controller,
             "openflow_socket": openflow_socket,
             "socket": paths.controller_socket,
+            "token_file": paths.controller_token,
+            "link_agent": paths.link_agent_socket,
+            "state_file": paths.run / "controller.state.json",
             "counters": paths.raw / "counters.jsonl",
+            "events": paths.raw / "controller-events.jsonl",
             "poll_interval_s": COUNTERS_INTERVAL_S,
+            "largest_frame_bytes": largest_frame_bytes,
             "ready_file": paths.ready("controller"),
         },
     )
@@ -168,6 +186,12 @@ _TEMPLATES = jinja2.Environment(
     autoescape=False,  # these are YAML files, whose templates quote with `tojson`
     keep_trailing_newline=True,
 )
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, from its birth on."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text + "\n")
 
 
 def _render(paths: Paths, template: str, name: str, variables: Mapping[str, Any]) -> Path:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testbed.controller.rules import port_numbers, switch_rules
-from testbed.topology.model import Direction, Host, Isp, Link, Network, Pop
+from testbed.controller.client import Controller, Refused
+from testbed.controller.rules import port_numbers, switch_programs
+from testbed.emulation.namespaces import within
+from testbed.topology.model import Direction, Host, Isp, Link, LinkKind, Network, Pop, Relationship
 from testbed.topology.routing import compute_routes
 
 pytestmark = [
@@ -36,21 +41,37 @@ def _pop(isp: str, name: str, number: int, prefix: str) -> Pop:
     return Pop(f"{isp}.{name}", isp, name, prefix, gateway, f"02:00:00:00:00:{number:02x}", number)
 
 
+def _link(kind: LinkKind, a: str, b: str, weight: float = 1.0) -> Link:
+    way = replace(LINE, weight=weight)
+    paid: Relationship | None = "customer-provider" if kind == "interdomain" else None
+    return Link(f"{a}--{b}", kind, a, b, way, way, paid)
+
+
 def _network() -> Network:
-    """paris -- lyon (one ISP) -- rome (another), a host at each, two in paris."""
+    """paris, lyon and nice of one ISP in a triangle, rome of another behind the last two; two hosts in paris."""
     pops = (
         _pop("cablenet", "paris", 1, "10.1.0.0/24"),
         _pop("cablenet", "lyon", 2, "10.1.1.0/24"),
         _pop("dslnet", "rome", 3, "10.2.0.0/24"),
+        _pop("cablenet", "nice", 4, "10.1.2.0/24"),
     )
     core = (
-        Link("paris--lyon", "internal", "cablenet.paris", "cablenet.lyon", LINE, LINE),
-        Link("rome--lyon", "interdomain", "dslnet.rome", "cablenet.lyon", LINE, LINE, "customer-provider"),
+        _link("internal", "cablenet.paris", "cablenet.lyon"),
+        _link("interdomain", "dslnet.rome", "cablenet.lyon"),
+        _link("internal", "cablenet.paris", "cablenet.nice", weight=2.0),
+        _link("internal", "cablenet.lyon", "cablenet.nice"),
+        _link("interdomain", "dslnet.rome", "cablenet.nice"),
     )
     hosts = tuple(
         Host(f"h{n}", pop.id, pop.isp, "leecher", ip, f"02:00:00:00:01:{n:02x}", "line", f"h{n}--{pop.id}")
         for n, (pop, ip) in enumerate(
-            [(pops[0], "10.1.0.2"), (pops[0], "10.1.0.3"), (pops[1], "10.1.1.2"), (pops[2], "10.2.0.2")]
+            [
+                (pops[0], "10.1.0.2"),
+                (pops[0], "10.1.0.3"),
+                (pops[1], "10.1.1.2"),
+                (pops[2], "10.2.0.2"),
+                (pops[3], "10.1.2.2"),
+            ]
         )
     )
     access = tuple(Link(host.link, "access", host.id, host.pop, LINE, LINE) for host in hosts)
@@ -68,22 +89,13 @@ def _wait(condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
     raise AssertionError("it did not come about")
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
-
-
 @dataclass
 class Lab:
     """An Open vSwitch in a namespace, a namespace for each host, and the controller."""
 
     folder: Path
     network: Network
+    framework: str
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
     controller: subprocess.Popen[bytes] | None = None
 
@@ -109,10 +121,17 @@ class Lab:
         command = ["ip", "netns", "exec", f"{TAG}-{host.id}", "ping", "-c1", "-W1", "-t8", target]
         return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
+    @property
+    def api(self) -> Controller:
+        return Controller(self.folder / "api.sock", self.folder / "token")
+
     def get(self, target: str) -> Any:
-        connection = _UnixConnection(self.folder / "api.sock")
-        connection.request("GET", target)
-        return json.load(connection.getresponse())
+        return self.api.get(target)
+
+    def device(self, link: str, end: str) -> str:
+        """The interface of a core link at the switch of `end`."""
+        number = [core.id for core in self.network.core_links].index(link)
+        return f"c{number}{'a' if self.network.link_by_id[link].a == end else 'b'}"
 
     def start_controller(self) -> None:
         (self.folder / "ready").unlink(missing_ok=True)
@@ -120,7 +139,9 @@ class Lab:
         config.write_text(
             f"topology: {self.folder}/topology.json\nopenflow_socket: {self.folder}/of.sock\n"
             f"socket: {self.folder}/api.sock\ncounters: {self.folder}/counters.jsonl\n"
-            f"poll_interval_s: 0.2\nready_file: {self.folder}/ready\n"
+            f"poll_interval_s: 0.2\nready_file: {self.folder}/ready\nframework: {self.framework}\n"
+            f"token_file: {self.folder}/token\nstate_file: {self.folder}/state.json\n"
+            f"events: {self.folder}/events.jsonl\n"
         )
         with (self.folder / "controller.log").open("a") as log:
             self.controller = self.spawn(
@@ -218,12 +239,71 @@ def _destroy(lab: Lab) -> None:
         subprocess.run(["ip", "netns", "del", f"{TAG}-{name}"], capture_output=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+class _Stream:
+    """UDP datagrams from host to host at 2 Mbit/s while in the context, and what came of them."""
+
+    def __init__(self, lab: Lab, source: str, target: str, port: int = 7000) -> None:
+        self._lab, self._hosts, self._port = lab, {host.id: host for host in lab.network.hosts}, port
+        self._source, self._target = source, target
+        self._times: list[float] = []
+        self._stop = threading.Event()
+        self.sent = 0
+
+    def __enter__(self) -> _Stream:
+        ready = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._receive, args=(ready,)),
+            threading.Thread(target=self._send),
+        ]
+        self._threads[0].start()
+        ready.wait(5)
+        self._threads[1].start()
+        time.sleep(0.5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(0.5)
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def received(self) -> int:
+        return len(self._times)
+
+    @property
+    def longest_gap_s(self) -> float:
+        return max(after - before for before, after in pairwise(self._times))
+
+    def _socket(self, host: str) -> socket.socket:
+        return within(f"{TAG}-{host}", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def _receive(self, ready: threading.Event) -> None:
+        with self._socket(self._target) as receiver:
+            receiver.bind((self._hosts[self._target].ip, self._port))
+            receiver.settimeout(0.1)
+            ready.set()
+            while not self._stop.is_set():
+                with suppress(TimeoutError):
+                    receiver.recv(2000)
+                    self._times.append(time.monotonic())
+
+    def _send(self) -> None:
+        with self._socket(self._source) as sender:
+            begun = time.monotonic()
+            while not self._stop.is_set():
+                sender.sendto(bytes(972), (self._hosts[self._target].ip, self._port))
+                self.sent += 1
+                time.sleep(max(0.0, begun + self.sent * 0.004 - time.monotonic()))
+
+
+@pytest.fixture(scope="module", params=["ryu", "os-ken"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     network = _network()
-    made = Lab(tmp_path_factory.mktemp("lab"), network)
+    made = Lab(tmp_path_factory.mktemp("lab"), network, request.param)
     topology = {"network": network.to_json(), "routes": compute_routes(network).to_json()}
     (made.folder / "topology.json").write_text(json.dumps(topology))
+    (made.folder / "token").write_text("word\n")
     try:
         _build(made)
         made.start_controller()
@@ -232,16 +312,28 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         _destroy(made)
 
 
+@pytest.fixture(autouse=True)
+def _all_up(lab: Lab) -> Iterator[None]:
+    """Whatever a test did to links and meters is undone."""
+    yield
+    for link in lab.network.core_links:
+        if lab.get(f"/links/{link.id}")["state"] == "down":
+            lab.api.patch(f"/links/{link.id}", {"state": "up"})
+    for name in lab.get("/meters")["meters"]:
+        lab.api.delete(f"/meters/{name}")
+
+
 def test_every_switch_has_exactly_its_program(lab: Lab) -> None:
-    programs = switch_rules(lab.network, compute_routes(lab.network))
+    programs = switch_programs(lab.network, compute_routes(lab.network))
     for pop in lab.network.pops:
-        assert len(lab.flows(pop)) == len(programs[pop.id])
-    assert lab.get("/status") == {
-        "ready": True,
-        "switches": {
-            pop: {"connected": True, "confirmed": True, "rules": len(program), "error": ""}
-            for pop, program in programs.items()
-        },
+        assert len(lab.flows(pop)) == len(programs[pop.id].rules)
+    status = lab.get("/status")
+    assert status["ready"]
+    assert status["controller"]["name"] == lab.framework
+    assert status["failed_links"] == []
+    assert status["switches"] == {
+        pop: {"connected": True, "confirmed": True, "rules": len(program.rules), "error": ""}
+        for pop, program in programs.items()
     }
     assert (lab.folder / "api.sock").stat().st_mode & 0o777 == 0o600
 
@@ -261,12 +353,22 @@ def test_a_host_learns_the_gateways_address_from_the_switch(lab: Lab) -> None:
     assert "02:00:00:00:00:01" in lab.inside("h0", "ip", "neigh", "show", "10.1.0.1")
 
 
+@pytest.mark.parametrize("gateway", ["10.1.0.1", "10.1.1.1", "10.2.0.1"])
+def test_gateways_near_and_far_answer_pings(lab: Lab, gateway: str) -> None:
+    assert lab.ping(lab.network.hosts[0], gateway)
+
+
+@pytest.mark.usefixtures("lab")
+def test_where_the_ttl_ends_the_pop_says_so() -> None:
+    for ttl, gateway in ((1, "10.1.0.1"), (2, "10.1.1.1"), (3, "10.2.0.1")):
+        command = ["ip", "netns", "exec", f"{TAG}-h0", "ping", "-c1", "-W2", f"-t{ttl}", "10.2.0.2"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        assert f"From {gateway} icmp_seq=1 Time to live exceeded" in said
+
+
 def test_unknown_destinations_are_dropped_and_counted(lab: Lab) -> None:
     def dropped() -> int:
-        management = f"unix:{lab.folder}/{lab.bridge(lab.network.pops[0])}.mgmt"
-        listing = _run("ovs-ofctl", "-O", "OpenFlow13", "dump-flows", management).splitlines()
-        (miss,) = (line for line in listing if "priority=0" in line)
-        return int(miss.split("n_packets=")[1].split(",")[0])
+        return int(lab.get("/counters")["unrouted"]["cablenet.paris"])
 
     before = dropped()
     assert not lab.ping(lab.network.hosts[0], "192.0.2.7")
@@ -276,14 +378,16 @@ def test_unknown_destinations_are_dropped_and_counted(lab: Lab) -> None:
 def test_counters_agree_with_the_kernels(lab: Lab) -> None:
     for _ in range(5):
         lab.ping(lab.network.hosts[0], "10.1.1.2")
+    link = "cablenet.paris--cablenet.lyon"
 
     def kernel() -> list[int]:
-        text = lab.inside("fab", "ip", "-s", "-j", "link", "show", "c0a")
+        text = lab.inside("fab", "ip", "-s", "-j", "link", "show", lab.device(link, "cablenet.paris"))
         stats = json.loads(text)[0]["stats64"]
-        return [stats[way][what] for way in ("tx", "rx") for what in ("bytes", "packets")]
+        return [stats["tx"]["bytes"], stats["tx"]["packets"]]
 
     def controllers() -> list[int]:
-        return list(lab.get("/counters")["cablenet.paris"]["ports"]["paris--lyon"][:4])
+        counted = lab.get("/counters")["links"][link]["cablenet.paris"]
+        return [counted["bytes"], counted["packets"]]
 
     _wait(lambda: controllers() == kernel(), 5)
     assert kernel()[0] > 5 * 98
@@ -295,19 +399,115 @@ def test_counters_agree_with_the_kernels(lab: Lab) -> None:
     assert set(rows[-1]["ports"]) <= set(lab.network.link_by_id)
 
 
+def test_packets_between_isps_are_counted_once_where_they_arrive(lab: Lab) -> None:
+    def packets() -> int:
+        pairs = lab.get("/counters")["pairs"]
+        found = [p["packets"] for p in pairs if (p["source"], p["destination"]) == ("cablenet", "dslnet")]
+        return found[0] if found else 0
+
+    time.sleep(1.2)  # what earlier tests sent is counted by now
+    before = packets()
+    lab.inside("h0", "ping", "-c7", "-i0.01", "-W1", "10.2.0.2")
+    _wait(lambda: packets() == before + 7, 5)
+
+
+def test_a_cut_internal_link_is_passed_by_at_once_and_then_routed_around(lab: Lab) -> None:
+    link = "cablenet.paris--cablenet.lyon"
+    with _Stream(lab, "h0", "h2") as stream:
+        changed = lab.api.patch(f"/links/{link}", {"state": "down"})
+        assert changed["state"] == "down"
+        assert lab.get("/status")["failed_links"] == [link]
+        assert lab.get("/routes?from=h0&to=h2")["pops"] == [
+            "cablenet.paris",
+            "cablenet.nice",
+            "cablenet.lyon",
+        ]
+        lab.api.patch(f"/links/{link}", {"state": "up"})
+        assert lab.get("/routes?from=h0&to=10.1.1.2")["links"] == [link]
+    assert stream.longest_gap_s < 0.5  # the benchmark measures it: some milliseconds
+    events = [json.loads(line) for line in (lab.folder / "events.jsonl").read_text().splitlines()]
+    states = [event["state"] for event in events if event["event"] == "link" and event["link"] == link]
+    assert states[-2:] == ["down", "up"]
+
+
+def test_a_detour_needs_no_controller(lab: Lab) -> None:
+    link = "cablenet.paris--cablenet.lyon"
+    assert lab.controller is not None
+    lab.controller.send_signal(signal.SIGSTOP)
+    try:
+        device = lab.device(link, "cablenet.paris")
+        lab.inside("fab", "ip", "link", "set", device, "down")
+        assert _wait(lambda: lab.ping(lab.network.hosts[0], "10.1.1.2"))
+        assert lab.ping(lab.network.hosts[0], "10.2.0.2")
+        lab.inside("fab", "ip", "link", "set", device, "up")
+    finally:
+        lab.controller.send_signal(signal.SIGCONT)
+    _wait(lambda: lab.get("/status")["ready"] and not lab.get("/status")["failed_links"])
+
+
+def test_a_cut_interdomain_link_is_routed_around_by_the_controller(lab: Lab) -> None:
+    first = lab.get("/routes?from=h0&to=h3")["links"][-1]
+    lab.api.patch(f"/links/{first}", {"state": "down"})
+    there = lab.get("/routes?from=h0&to=h3")
+    assert there["reachable"]
+    assert first not in there["links"]
+    assert lab.ping(lab.network.hosts[0], "10.2.0.2")
+
+
+def test_rules_that_a_failure_does_not_touch_stay(lab: Lab) -> None:
+    def cookies(pop: Pop) -> set[str]:
+        management = f"unix:{lab.folder}/{lab.bridge(pop)}.mgmt"
+        listing = _run("ovs-ofctl", "-O", "OpenFlow13", "--no-stats", "dump-flows", management)
+        return set(re.findall(r"cookie=(0x[0-9a-f]+)", listing))
+
+    before = {pop.id: cookies(pop) for pop in lab.network.pops}
+    lab.api.patch("/links/dslnet.rome--cablenet.nice", {"state": "down"})
+    for pop in lab.network.pops:
+        assert len(before[pop.id] - cookies(pop)) <= 3
+    lab.api.patch("/links/cablenet.nice--dslnet.rome", {"state": "up"})
+    assert {pop.id: cookies(pop) for pop in lab.network.pops} == before
+
+
+def test_a_meter_throttles_its_class_and_no_other(lab: Lab) -> None:
+    body = {"isp": "cablenet", "class": {"protocol": "udp", "port": 7001}, "rate_bps": 1_000_000}
+    assert lab.api.put("/meters/slow", body)["direction"] == "out"
+    with _Stream(lab, "h0", "h3", port=7001) as slow, _Stream(lab, "h1", "h3", port=7002) as free:
+        time.sleep(2)
+    assert slow.received < 0.7 * slow.sent  # 2 Mbit/s were sent
+    assert free.received > 0.98 * free.sent
+    assert lab.get("/meters")["meters"]["slow"]["rate_bps"] == 1_000_000
+    _wait(lambda: lab.get("/counters")["metered"]["cablenet.paris"]["slow"][1] > 0, 5)
+
+
 def test_a_killed_controller_leaves_forwarding_and_its_successor_mends_the_rules(lab: Lab) -> None:
-    paris = lab.network.pops[0]
+    paris, cut = lab.network.pops[0], "cablenet.paris--cablenet.lyon"
+    meter = {"isp": "dslnet", "class": "bittorrent", "rate_bps": 1_000_000}
+    lab.api.put("/meters/m", meter)
+    lab.api.patch(f"/links/{cut}", {"state": "down"})
     assert lab.controller is not None
     lab.controller.kill()
     lab.controller.wait()
     assert lab.ping(lab.network.hosts[0], "10.2.0.2")
     management = f"unix:{lab.folder}/{lab.bridge(paris)}.mgmt"
     before = set(lab.flows(paris))
+    stray = "group_id=5,type=ff,bucket=watch_port:1,actions=output:1"
     _run("ovs-ofctl", "-O", "OpenFlow13", "add-flow", management, "priority=999,ip,actions=drop")
-    _run("ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", management, "priority=0")
+    _run("ovs-ofctl", "-O", "OpenFlow13", "--strict", "del-flows", management, "table=0,priority=0")
+    _run(
+        "ovs-ofctl",
+        "-O",
+        "OpenFlow13",
+        "add-group",
+        management,
+        "group_id=5,type=ff,bucket=watch_port:1,actions=output:1",
+    )
     assert set(lab.flows(paris)) != before
     lab.start_controller()
     assert set(lab.flows(paris)) == before
+    groups = _run("ovs-ofctl", "-O", "OpenFlow13", "dump-groups", management)
+    assert "group_id=5," not in groups
+    assert lab.get("/status")["failed_links"] == [cut]
+    assert lab.get("/meters")["meters"]["m"] == {**meter, "direction": "out"}
     assert lab.ping(lab.network.hosts[0], "10.2.0.2")
 
 
@@ -317,9 +517,40 @@ def test_a_switch_that_loses_its_rules_and_reconnects_gets_them_again(lab: Lab) 
     _run("ovs-ofctl", "-O", "OpenFlow13", "del-flows", f"unix:{lab.folder}/{lab.bridge(paris)}.mgmt")
     lab.vsctl("del-controller", lab.bridge(paris))
     _wait(lambda: not lab.get("/status")["ready"], 5)
+    with pytest.raises(Refused, match="not ready"):
+        lab.api.patch("/links/cablenet.paris--cablenet.lyon", {"state": "down"})
     lab.vsctl("set-controller", lab.bridge(paris), f"unix:{lab.folder}/of.sock")
     _wait(lambda: lab.get("/status")["ready"], 5)
     assert set(lab.flows(paris)) == before
+
+
+def test_changes_need_the_token_and_rates_need_an_agent(lab: Lab) -> None:
+    stranger = Controller(lab.folder / "api.sock")
+    with pytest.raises(Refused, match="token") as refused:
+        stranger.patch("/links/cablenet.paris--cablenet.lyon", {"state": "down"})
+    assert refused.value.status == 401
+    with pytest.raises(Refused, match="link agent") as refused:
+        lab.api.patch("/links/cablenet.paris--cablenet.lyon", {"state": "down", "rate_bps": 5000})
+    assert refused.value.status == 503
+    assert lab.get("/status")["failed_links"] == []
+
+
+def test_events_are_streamed(lab: Lab) -> None:
+    found: list[dict[str, Any]] = []
+
+    def follow() -> None:
+        for event in lab.api.events():
+            found.append(event)
+            if event["event"] == "meter":
+                return
+
+    reader = threading.Thread(target=follow, daemon=True)
+    reader.start()
+    time.sleep(0.3)
+    lab.api.put("/meters/streamed", {"isp": "dslnet", "class": "all", "rate_bps": 1_000_000})
+    reader.join(10)
+    assert found[-1]["meter"] == "streamed"
+    assert found[-1]["state"] == "set"
 
 
 def test_a_second_controller_on_the_socket_says_so_and_ends(lab: Lab) -> None:
