@@ -14,7 +14,7 @@ policy=/usr/sbin/policy-rc.d
 policy_mark="# written by the p4p-testbed install, removed at its end"
 
 # Mininet is named without its recommended parts: they hold a controller service that would take Ryu's port.
-packages=(mininet openvswitch-switch iproute2 ethtool iputils-ping iperf3 util-linux procps kmod
+packages=(mininet openvswitch-switch iproute2 ethtool iputils-ping traceroute iperf3 util-linux procps kmod
     python3 python3-venv python3-pkg-resources make ca-certificates)
 
 say() { printf 'install: %s\n' "$*"; }

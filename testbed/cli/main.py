@@ -20,12 +20,16 @@ from testbed.cli import (
     calibrate,
     clean,
     compare,
+    counters,
     doctor,
     generate,
     graph,
     import_,
+    link,
+    meter,
     plan,
     report,
+    routes,
     schema,
     shell,
     validate,
@@ -67,6 +71,10 @@ app.command("run")(run_verb.run)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("shell")(shell.shell)
+app.command("link")(link.link)
+app.command("routes")(routes.routes)
+app.command("counters")(counters.counters)
+app.command("meter")(meter.meter)
 app.command("status")(clean.status)
 app.command("clean")(clean.clean)
 

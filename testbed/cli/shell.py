@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from testbed.cli.options import SCALE_HELP
+
+BESIDE = "In another terminal: sudo .venv/bin/testbed link, routes FROM TO, counters --watch, meter"
 
 
 def shell(
@@ -40,4 +43,5 @@ def shell(
         lab.check_paths()
         lab.start_portals()
         lab.start_tracker()
+        print(BESIDE, file=sys.stderr)
         Prompt(lab.net)

@@ -238,7 +238,12 @@ class Controller(framework.Application):
             LOG.info("ready: all %d switches confirmed", len(self._fabric.by_pop))
             self._feed.add("ready")
             write_ready(self._config.ready_file)
-            eventlet.spawn_after(0.5, _load_routing)
+            eventlet.spawn_after(0.5, self._load_routing)
+
+    def _load_routing(self) -> None:
+        """Compute routes once before a link fails: to load what does it takes half a second."""
+        network = self._fabric.network
+        _find_routes(network, frozenset(link.id for link in network.core_links[:1]))
 
     def _learned(self, session: Session, ports: list[Any]) -> None:
         for port in ports:
@@ -265,6 +270,16 @@ class Controller(framework.Application):
             LOG.error("delays do not follow the routes: %s", error)
 
     # What clients ask for (northbound.Control).
+
+    def rule_counts(self, pop: str) -> dict[int, tuple[int, int]]:
+        session = self._sessions.get(pop)
+        if session is None:
+            return {}
+        try:
+            (rules,) = session.ask([session.datapath.ofproto_parser.OFPFlowStatsRequest(session.datapath)])
+        except Gone:
+            return {}
+        return {rule.cookie: (rule.packet_count, rule.byte_count) for rule in rules}
 
     def change_link(
         self, link: str, state: str | None, directions: tuple[Direction, Direction]
@@ -477,11 +492,6 @@ class Controller(framework.Application):
             unrouted,
             metered,
         )
-
-
-def _load_routing() -> None:
-    """Load what computes routes, before the first link fails: it takes half a second."""
-    import testbed.topology.routing  # noqa: F401
 
 
 def _find_routes(network: Network, failed: frozenset[str]) -> Routes:

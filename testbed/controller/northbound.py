@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from testbed.controller import counters
 from testbed.controller.fabric import Fabric
 from testbed.controller.feed import Feed, encoded
+from testbed.controller.openflow import Rule
 from testbed.controller.requests import (
     MOST_BYTES,
     BadRequest,
@@ -77,6 +78,10 @@ class Control(Protocol):
         ...
 
     def set_meter(self, name: str, spec: MeterSpec) -> tuple[int, int]: ...
+
+    def rule_counts(self, pop: str) -> Mapping[int, tuple[int, int]]:
+        """What the switch has counted, (packets, bytes) by cookie; empty where it is not there."""
+        ...
 
     def remove_meter(self, name: str) -> tuple[int, int]: ...
 
@@ -191,8 +196,9 @@ class Api:
         if pop not in self.fabric.programs:
             raise Refusal(HTTPStatus.NOT_FOUND, f"no PoP {pop!r}")
         program = self.fabric.programs[pop]
+        counts = self.control.rule_counts(pop)
         return {
-            "rules": [rule.to_json() for rule in program.rules],
+            "rules": [_counted(rule, counts) for rule in program.rules],
             "groups": [group.to_json() for group in program.groups],
             "meters": [meter.to_json() for meter in program.meters],
             "ports": dict(self.fabric.ports[pop]),
@@ -269,6 +275,11 @@ class Api:
                 "monotonic_ns": count.monotonic_ns,
             }
         return {"isp": isp, "links": links}
+
+
+def _counted(rule: Rule, counts: Mapping[int, tuple[int, int]]) -> dict[str, Any]:
+    found = counts.get(rule.cookie)
+    return rule.to_json() | ({"packets": found[0], "bytes": found[1]} if found else {})
 
 
 def _pattern(path: str, collection: str, name: str) -> str:

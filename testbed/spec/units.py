@@ -56,6 +56,7 @@ _SIZE = _Kind(
     size_meant,
 )
 _PERCENT = _Kind({"%": 1}, "0.5 %", percent_meant, below=100)
+_SHARE = _Kind(_PERCENT.units, "50 %", percent_meant, below=100)
 _PACKETS = _Kind({"packet": 1, "packets": 1}, "50 packets", queue_meant)
 _QUEUE = _Kind({**_PACKETS.units, **_SIZE.units, **_TIME.units}, _PACKETS.example, queue_meant)
 
@@ -142,6 +143,11 @@ def parse_loss(text: Any) -> float:
     return _parse(text, _PERCENT) / 100
 
 
+def parse_share(text: Any) -> float:
+    """`50 %` -> 0.5, less than all."""
+    return _parse(text, _SHARE) / 100
+
+
 @dataclass(frozen=True)
 class QueueLength:
     """How much a queue holds, as given: exactly one of packets, bytes, and the time it takes to drain."""
@@ -189,6 +195,7 @@ Duration = _annotation(parse_duration, _TIME, float)
 Delay = _annotation(parse_delay, _DELAY, float)
 Size = _annotation(parse_size, _SIZE, int)
 Loss = _annotation(parse_loss, _PERCENT, float)
+Share = _annotation(parse_share, _SHARE, float)
 Queue = _annotation(parse_queue, _QUEUE, QueueLength)
 
 
@@ -216,7 +223,7 @@ EachWay = Annotated[tuple[ValueT, ValueT], _OneOrTwo()]
 def format_rate(rate_bps: float) -> str:
     """The shortest usual way to write a rate: 1500000 -> `1.5 Mbit/s`."""
     for unit, factor in reversed(list(_RATE.units.items())):
-        if rate_bps >= factor:
+        if rate_bps >= 0.9995 * factor:  # what would be rounded to the next unit has it
             number = rate_bps / factor
             return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
     return f"{rate_bps:.3g} bit/s"

@@ -86,8 +86,6 @@ def write_topology(plan: TrialPlan, paths: Paths) -> None:
 
 
 def write_controller(plan: TrialPlan, paths: Paths, openflow_socket: Path, largest_frame_bytes: int) -> Path:
-    """The controller's file, and beside the run's sockets the word that changes of the network need."""
-    write_secret(paths.controller_token, secrets.token_urlsafe())
     return _render(
         paths,
         "controller.yaml.j2",
@@ -188,10 +186,11 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, from its birth on."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+def write_token(paths: Paths) -> None:
+    """Make up the word that changes of the network need, in a file that its owner alone can read."""
+    descriptor = os.open(paths.controller_token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(secrets.token_urlsafe() + "\n")
 
 
 def _render(paths: Paths, template: str, name: str, variables: Mapping[str, Any]) -> Path:

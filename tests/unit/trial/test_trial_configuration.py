@@ -44,13 +44,28 @@ def test_the_topology_file_holds_network_and_routes(tmp_path: Path, paths: Paths
     assert Routes.from_json(written["routes"]) == plan.routes
 
 
-def test_the_controllers_file_is_one_that_it_takes(paths: Paths) -> None:
-    file = configuration.write_controller(paths, paths.run / "openflow.sock")
+@pytest.mark.parametrize("framework", ["ryu", "os-ken"])
+def test_the_controllers_file_is_one_that_it_takes(tmp_path: Path, paths: Paths, framework: str) -> None:
+    plan = plans(tmp_path, ("name: tiny", f"name: tiny\ncontroller: {framework}"))[0]
+    file = configuration.write_controller(plan, paths, paths.run / "openflow.sock", 3028)
     config = load_config(file, ControllerConfig)
     assert config.topology == paths.topology
     assert config.openflow_socket == paths.run / "openflow.sock"
     assert config.counters.parent == paths.raw
     assert config.ready_file == paths.ready("controller")
+    assert config.framework == framework
+    assert config.largest_frame_bytes == 3028
+    assert config.token_file == paths.controller_token
+
+
+def test_the_token_is_its_owners_alone_and_another_each_time(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path, tmp_path)
+    words = set()
+    for _ in range(2):
+        configuration.write_token(paths)
+        words.add(paths.controller_token.read_text())
+    assert len(words) == 2
+    assert paths.controller_token.stat().st_mode & 0o777 == 0o600
 
 
 def test_each_portals_file_is_one_that_it_takes_and_covers_every_other_isp(
