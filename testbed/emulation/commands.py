@@ -18,11 +18,15 @@ from testbed.errors import RunError
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines for `ip -batch` or `tc -batch`, run in a namespace, or in the machine's own where it is empty."""
+    """Lines for `ip -batch` or `tc -batch`, run in a namespace, or in the machine's own where it is empty.
+
+    The first line that fails is the last, unless it shall `go_on`.
+    """
 
     program: Literal["ip", "tc"]
     namespace: str
     lines: tuple[str, ...]
+    go_on: bool = False
 
 
 def apply(batches: Sequence[Batch]) -> list[str]:
@@ -30,8 +34,18 @@ def apply(batches: Sequence[Batch]) -> list[str]:
 
     Raises RunError with the line that failed.
     """
+    answers = []
+    for answer in attempt(batches):
+        if isinstance(answer, RunError):
+            raise answer
+        answers.append(answer)
+    return answers
+
+
+def attempt(batches: Sequence[Batch]) -> list[str | RunError]:
+    """As `apply`, but what failed is returned, each in its place."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(_apply_one, batches))
+        return list(pool.map(_attempt_one, batches))
 
 
 def query_json(program: Literal["ip", "tc"], namespace: str, command: str) -> list[Any]:
@@ -52,15 +66,16 @@ def query_text(
     return done.stdout
 
 
-def _apply_one(batch: Batch) -> str:
+def _attempt_one(batch: Batch) -> str | RunError:
     # Who is killed while this runs leaves a process inside the namespace, where a cleaning finds it.
     parent = () if batch.namespace else WITH_PARENT
-    arguments = [*parent, batch.program, *_inside(batch.namespace), "-j", "-batch", "-"]
+    arguments = [*parent, batch.program, *_inside(batch.namespace), "-j", *_force(batch), "-batch", "-"]
     text = "".join(f"{line}\n" for line in batch.lines)
     done = subprocess.run(arguments, input=text, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         line = _failed_line(done.stderr, batch.lines)
-        raise RunError(f"{batch.program} {line} in {batch.namespace or 'the machine'}: {done.stderr.strip()}")
+        where = batch.namespace or "the machine"
+        return RunError(f"{batch.program} {line} in {where}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -70,6 +85,10 @@ WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 def _inside(namespace: str) -> list[str]:
     return ["-n", namespace] if namespace else []
+
+
+def _force(batch: Batch) -> list[str]:
+    return ["-force"] if batch.go_on else []
 
 
 def _failed_line(stderr: str, lines: Sequence[str]) -> str:

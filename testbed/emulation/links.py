@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ from testbed.topology.model import Direction, Network
 QUEUE_S = 0.1
 """How long a full queue of the default length takes to drain: one bandwidth-delay product at 100 ms."""
 
+SLOWEST_BPS, FASTEST_BPS = 1000, 10**12
+LONGEST_DELAY_S = 60.0
 LEAST_QUEUE_FRAMES = 10
+_MOST_IN_TRANSIT = 2**31 - 1
 _SHORTEST_FRAME_BYTES = 60
 _BURST_S = 0.002
 _SLOWEST_GSO_BPS = 100_000_000
@@ -95,20 +98,36 @@ def receive_lines(device: str, other: str) -> tuple[str, ...]:
     return _passing_on(device, f"ingress redirect dev {other}")
 
 
+def refusal(now: Direction, wanted: Direction) -> str:
+    """Why a link direction can't change so under traffic; nothing where it can."""
+    if not SLOWEST_BPS <= wanted.rate_bps <= FASTEST_BPS:
+        return f"a rate of {wanted.rate_bps} bit/s is not between {SLOWEST_BPS} and {FASTEST_BPS}"
+    if not 0 <= wanted.delay_s < LONGEST_DELAY_S:
+        return f"a delay of {wanted.delay_s} s is not between 0 and {LONGEST_DELAY_S}"
+    if not 0 <= wanted.loss < 1:
+        return f"a loss of {wanted.loss} is not between 0 and 1"
+    if shaping(wanted, emulate_delay=True).in_transit > _MOST_IN_TRANSIT:
+        return f"{wanted.delay_s} s at {wanted.rate_bps} bit/s are more packets than a wire holds"
+    if (now.queue_packets is None) != (wanted.queue_packets is None):
+        return "its queue can't change between bytes and packets under traffic"
+    for length in (wanted.queue_bytes, wanted.queue_packets):
+        if length is not None and not 1 <= length <= LONGEST_QUEUE:
+            return f"a queue of {length} is not between 1 and {LONGEST_QUEUE}"
+    return ""
+
+
 def change_lines(device: str, before: Shaping, wanted: Shaping) -> tuple[str, ...]:
     """Lines that change rate, queue and loss of a device in place: what waits in its queue stays.
 
-    Raises ValueError where a queue changes between bytes and packets, which no qdisc can.
+    They can be undone by those of the opposite change, even where only some of them were done.
     """
-    if (before.queue_packets is None) != (wanted.queue_packets is None):
-        raise ValueError(f"the queue of {device} can't change between bytes and packets under traffic")
     lines: tuple[str, ...] = ()
     if (before.rate_bps, before.burst_bytes) != (wanted.rate_bps, wanted.burst_bytes):
         lines += (f"class change dev {device} {_rate_class(wanted)}",)
     if (before.queue_bytes, before.queue_packets) != (wanted.queue_bytes, wanted.queue_packets):
         lines += (f"qdisc change dev {device} {_queue(wanted)}",)
     if before.loss != wanted.loss:
-        changed = (f"filter change dev {device} {_loss_filter(wanted)}",)
+        changed = (f"filter replace dev {device} {_loss_filter(wanted)}",)
         lines += changed if before.loss else _loss_from_none(device, wanted)
     return lines
 
@@ -195,32 +214,48 @@ class ReadBack:
     """Device -> its qdiscs, as `tc -j` shows them."""
 
 
-def questions(shaped: Mapping[str, Shaping]) -> tuple[str, ...]:
-    """Lines for `tc -j -batch` whose answers `read_back` reads, for devices and what is wanted of them."""
+def questions(shaped: Collection[str], only: Collection[str] = ()) -> tuple[str, ...]:
+    """Lines for `tc -j -batch` whose answers `read_back` reads: what `shaped` devices have, and all qdiscs.
+
+    With `only`, the qdiscs of those devices.
+    """
     return (
         *(f"class show dev {device}" for device in shaped),
-        *(f"filter show dev {device}" for device, wanted in shaped.items() if wanted.loss),
-        "qdisc show",
+        *(f"filter show dev {device}" for device in shaped),
+        *([f"qdisc show dev {device}" for device in only] or ["qdisc show"]),
     )
 
 
-def read_back(answers: str) -> ReadBack:
-    """What `tc -j -batch` printed for `questions`: a line of JSON each; classes are text before tc 6.2."""
-    rates: list[int] = []
-    losses: list[float] = []
+def read_back(answers: str, shaped: Collection[str], only: Collection[str] = ()) -> ReadBack:
+    """What `tc -j -batch` printed last, for `questions` on the same devices.
+
+    That is a line of JSON each, but for classes, which are text before tc 6.2.
+    """
+    texts = [line for line in answers.splitlines() if not line.startswith("[")]
+    lists = [json.loads(line) for line in answers.splitlines() if line.startswith("[")]
+    rates = [round(float(number) * _SUFFIXES[unit]) for line in texts for number, unit in _RATE.findall(line)]
+    rates += [
+        8 * int(item["rate"])
+        for items in lists
+        for item in items
+        if item.get("class") == "htb" and item["handle"] == "1:1"
+    ]
+    last = len(lists) - (len(only) or 1)
     qdiscs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for line in answers.splitlines():
-        if not line.startswith("["):
-            rates += [round(float(number) * _SUFFIXES[suffix]) for number, suffix in _RATE.findall(line)]
-            continue
-        for item in json.loads(line):
-            if item.get("class") == "htb" and item.get("handle") == "1:1":
-                rates.append(8 * int(item["rate"]))
-            elif item.get("kind") == "bpf" and "options" in item:
-                losses.append(item["options"]["bytecode"]["insns"][1]["k"] / 2**32)
-            elif "dev" in item:
-                qdiscs[item["dev"]].append(item)
-    return ReadBack(tuple(rates), tuple(losses), qdiscs)
+    for number, items in enumerate(lists[last:]):
+        for item in items:
+            # Asked for the qdiscs of one device, tc does not name it.
+            qdiscs[item.get("dev") or list(only)[number]].append(item)
+    losses = tuple(_loss(items) for items in lists[last - len(shaped) : last])
+    return ReadBack(tuple(rates), losses, qdiscs)
+
+
+def _loss(filters: Iterable[Mapping[str, Any]]) -> float:
+    """The share that the filter of a device picks; none where it has no filter."""
+    programs = [
+        item["options"]["bytecode"]["insns"] for item in filters if "bytecode" in item.get("options", {})
+    ]
+    return float(programs[0][1]["k"] / 2**32) if programs else 0.0
 
 
 def all_mismatches(
@@ -229,13 +264,9 @@ def all_mismatches(
     """What in a namespace is not as wanted, in words: `shaped` devices and ends of `wires`, by name."""
     if len(found.rates_bps) != len(shaped):
         return (f"{len(found.rates_bps)} shaped devices, wanted {len(shaped)}",)
-    lossy = [(device, wanted) for device, wanted in shaped.items() if wanted.loss]
-    if len(found.losses) != len(lossy):
-        return (f"{len(found.losses)} devices with loss, wanted {len(lossy)}",)
     wrong = []
-    for (device, wanted), rate_bps in zip(shaped.items(), found.rates_bps, strict=True):
+    for (device, wanted), rate_bps, loss in zip(shaped.items(), found.rates_bps, found.losses, strict=True):
         wrong += mismatches(device, wanted, rate_bps, found.qdiscs.get(device, ()))
-    for (device, wanted), loss in zip(lossy, found.losses, strict=True):
         if loss != wanted.loss_threshold / 2**32:
             wrong.append(f"{device}: loss is {loss}, wanted {wanted.loss}")
     for device, wanted in wires.items():

@@ -9,36 +9,37 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from mininet.log import error as complain
 from mininet.log import output
 from mininet.net import Mininet
 
-from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, PortNumbers, SwitchGroup
+from testbed.emulation.blueprint import HOST_DEVICE, Blueprint, Device, PortNumbers, SwitchGroup
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.checksums import compute_checksums
 from testbed.emulation.commands import WITH_PARENT, Batch, apply, query_json
 from testbed.emulation.delay.line import DelayLine
-from testbed.emulation.delay.table import DelayTable, Forwarding, delay_table, fitted_forwarding, one_way
-from testbed.emulation.journal import Journal
-from testbed.emulation.links import (
-    Shaping,
-    all_mismatches,
-    change_lines,
-    questions,
-    read_back,
-    shaping,
-    wire_change_lines,
+from testbed.emulation.delay.table import (
+    DelayTable,
+    Forwarding,
+    OneWay,
+    delay_table,
+    fitted_forwarding,
+    one_way,
 )
+from testbed.emulation.journal import Journal
+from testbed.emulation.links import refusal, shaping
 from testbed.emulation.measurement import PING_FRAME_BYTES, Ends, round_trips_s, transfer_rates_bps
 from testbed.emulation.nodes import LabHost, LabIntf, LabLink, LabSwitch
 from testbed.emulation.ovs import Bridge, OpenVSwitch
 from testbed.emulation.processes import Supervisor
+from testbed.emulation.shaper import Shaper, Way
 from testbed.emulation.sockets import enlarge_packet_buffers
 from testbed.errors import RunError
 from testbed.spec.units import format_rate
@@ -65,7 +66,10 @@ class QueueState:
 
 
 class EmulatedNetwork(Mininet):
-    """Mininet for one run. `build` makes everything, `Journal.close` removes it."""
+    """Mininet for one run. `build` makes everything, `Journal.close` removes it.
+
+    While it runs, links and routes may change in one thread and be measured in another.
+    """
 
     # Mininet's own initialisation changes limits of the whole machine; a run leaves the machine as it is.
     inited = True
@@ -99,10 +103,11 @@ class EmulatedNetwork(Mininet):
         self._journal = journal
         self._forwarding = Forwarding()
         self._routes = routes
-        # What is set now, and the links as they are now: `change_link` changes them.
-        self._devices = dict(self.blueprint.devices)
-        self._wires = dict(self.blueprint.wires)
-        self._links = {link.id: link for link in network.links}
+        self._shaper = Shaper(self.blueprint)
+        self.now = network
+        """With its links as they are now."""
+        # All that changes while it runs, changes under the lock; what the kernel and a delay line have, too.
+        self._changing = Lock()
         self._add_nodes(network)
 
     def build(self, supervisor: Supervisor | None = None, logs: Path | None = None) -> None:
@@ -125,7 +130,7 @@ class EmulatedNetwork(Mininet):
             compute_checksums((plan.namespace(host.id) for host in plan.network.hosts), HOST_DEVICE)
         self._in_each(OpenVSwitch.apply)
         # After the switch has its ports, so that what is read back is what stays.
-        self._check_shaping(self.blueprint.shaping_batches())
+        self._shaper.set_up()
         self.built = True
 
     def connect_switches(self) -> None:
@@ -136,35 +141,45 @@ class EmulatedNetwork(Mininet):
         target = f"unix:{self.openflow_socket}"
         self._in_each(lambda switch, bridges: switch.connect(bridges, target))
 
-    def change_link(self, link: str, source: str, wanted: Direction) -> None:
-        """Change rate, delay, loss and queue of what `source` sends over a link, in place, under traffic.
+    def change_links(self, changes: Mapping[Way, Direction]) -> None:
+        """Change rate, delay, loss and queue of (link, sending end), in place, under traffic: all or none.
 
-        What waits in its queue or is on its way stays there. Raises RunError where it has no delay and should
-        get one (nothing on it can delay then), where its queue would change between bytes and packets, and
-        where the kernel does not set what was asked for.
+        What waits in a queue or is on its way stays there. Raises RunError and touches nothing where there is
+        no such link, where it has no delay and should get one but nothing on it can delay, and where a value
+        can't be. Where the kernel or the delay line refuse, what was done is undone and the error says so.
         """
-        device, end = self._devices[link, source], self._wires.get((link, source))
-        settings = shaping(wanted, self.blueprint.engines.delay == "netem")
-        if wanted.delay_s and end is None and self.delay_line is None:
-            what = f"link {link} was built without a delay, and can't get one while it runs"
-            raise RunError(what, mend="give it a delay in the topology's file, be it 0.1 ms")
-        try:
-            lines = change_lines(device.name, device.shaping, settings)
-        except ValueError as error:
-            raise RunError(str(error)) from None
-        batches = [Batch("tc", device.namespace, lines)] if lines else []
-        if end is not None:
-            batches.append(Batch("tc", end.namespace, wire_change_lines(end.name, settings)))
-        apply(batches)
-        self._devices[link, source] = replace(device, shaping=settings)
-        if end is not None:
-            self._wires[link, source] = replace(end, shaping=settings)
-        self._check_shaping(only={batch.namespace for batch in batches})
-        before = self._links[link]
-        forward = source == before.a
-        self._links[link] = replace(before, forward=wanted) if forward else replace(before, backward=wanted)
-        if self.delay_line and wanted.delay_s != before.direction(source).delay_s:
-            self.delay_line.set_delays(self._delays())
+        with self._changing:
+            changed = self._with_changes(changes)
+            netem = self.blueprint.engines.delay == "netem"
+            before = {way: self.now.link_by_id[way[0]].direction(way[1]) for way in changes}
+            self._shaper.change({way: shaping(wanted, netem) for way, wanted in changes.items()})
+            if self.delay_line and any(was.delay_s != changes[way].delay_s for way, was in before.items()):
+                try:
+                    self.delay_line.set_delays(delay_table(changed, self._routes, self._forwarding))
+                except RunError as error:
+                    self._shaper.change({way: shaping(was, netem) for way, was in before.items()})
+                    raise RunError(f"{error}\nwhat was changed of the links is undone") from error
+            self.now = changed
+
+    def check_shaping(self) -> None:
+        """Raises RunError with both values where the kernel has not what links are set to."""
+        with self._changing:
+            self._shaper.check()
+
+    def kill_switch(self, pop: str) -> None:
+        """Kill the Open vSwitch of a PoP, which is that of others too: `blueprint.groups` says of which."""
+        self._switches[self._group(pop)].kill()
+
+    def restart_switch(self, pop: str) -> None:
+        """Start the Open vSwitch of a PoP again, after killing it where it lives. Raises RunError.
+
+        Its links stay as they are shaped. It looks for its controller by itself; once it forwards again,
+        its buffers are to be enlarged again.
+        """
+        number = self._group(pop)
+        bridges = self.blueprint.bridges()
+        pops = self.blueprint.groups[number].pops
+        self.switch_pids[number] = self._switches[number].restart([bridges[name] for name in pops])
 
     def allow_for_forwarding(self, pairs: Sequence[tuple[str, str]]) -> Forwarding:
         """Measure what forwarding itself takes between (source, destination) hosts, and delay by that less.
@@ -174,20 +189,20 @@ class EmulatedNetwork(Mininet):
         """
         if self.delay_line is None:
             return self._forwarding
-        network, excesses = self.blueprint.network, []
+        excesses = []
         for source, destination in pairs:
             times = self._pinged_s(source, destination, _ALLOWANCE_PINGS)
             if len(times) < 2:
                 continue
-            there = one_way(network, self._routes, source, destination)
-            back = one_way(network, self._routes, destination, source)
+            there, back = self._one_way(source, destination), self._one_way(destination, source)
             # A quick one of them: what a busy machine adds to others comes and goes.
             quick_s = statistics.quantiles(times, n=4)[0]
             excess_s = quick_s - there.delay_s - back.delay_s
             excesses.append(((there.switches + back.switches) / 2, excess_s / 2))
         if len(excesses) >= 2:
-            self._forwarding = fitted_forwarding(excesses)
-            self.delay_line.set_delays(self._delays())
+            with self._changing:
+                self._forwarding = fitted_forwarding(excesses)
+                self.delay_line.set_delays(self._delays())
         return self._forwarding
 
     def gateway_answer_s(self, host: str) -> float:
@@ -196,7 +211,7 @@ class EmulatedNetwork(Mininet):
         netem delays on the link, there and back. A delay line delays what the host sends and nothing that a
         switch sends.
         """
-        link = self._links[self.blueprint.network.host_by_id[host].link]
+        link = self.now.link_by_id[self.now.host_by_id[host].link]
         up_s, down_s = link.direction(host).delay_s, link.direction(link.other(host)).delay_s
         if self.delay_line is None:
             return up_s + down_s if self.blueprint.engines.delay == "netem" else 0.0
@@ -204,13 +219,15 @@ class EmulatedNetwork(Mininet):
 
     def longest_delay_s(self) -> float:
         """A time after which every packet that hosts have sent is there, queues aside."""
-        return 0.0 if self.blueprint.engines.delay == "none" else self._delays().longest_s
+        with self._changing:
+            return 0.0 if self.blueprint.engines.delay == "none" else self._delays().longest_s
 
     def follow(self, routes: Routes) -> None:
         """Let packets be delayed by the links of other routes. netem is on the links, and needs no word."""
-        self._routes = routes
-        if self.delay_line:
-            self.delay_line.set_delays(self._delays())
+        with self._changing:
+            if self.delay_line:
+                self.delay_line.set_delays(delay_table(self.now, routes, self._forwarding))
+            self._routes = routes
 
     def enlarge_switch_buffers(self) -> None:
         """Let links alone lose packets. To be called once the switches have sent their first packet.
@@ -251,6 +268,20 @@ class EmulatedNetwork(Mininet):
         output(f"{rate} of payload\n")
         return [rate]
 
+    def configLinkStatus(self, src: str, dst: str, status: str) -> None:
+        """What `link SRC DST up|down` at Mininet's prompt asks for: the switches' ends of their links.
+
+        A host's end stays as it is: a device that is taken down forgets its routes.
+        """
+        links = [link.id for link in self.now.links if {link.a, link.b} == {src, dst}]
+        if not links:
+            complain(f"no link joins {src} and {dst}\n")
+        ends = [end for link in links for end in self._switch_ends(link)]
+        try:
+            apply([Batch("ip", end.namespace, (f"link set dev {end.name} {status}",)) for end in ends])
+        except RunError as error:
+            complain(f"{error}\n")
+
     def unreachable(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Those of the (source host, destination host) pairs between which no ping of many comes through."""
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -272,15 +303,19 @@ class EmulatedNetwork(Mininet):
 
     def _pinged_s(self, source: str, destination: str, count: int) -> list[float]:
         """The round trip times of `count` pings from host to host, or of those that are answered in 3 s."""
-        network = self.blueprint.network
-        there, back = (
-            one_way(network, self._routes, *pair) for pair in ((source, destination), (destination, source))
-        )
-        # Half of the slowest link at most, and an answer is waited for as long as it takes.
-        every_s = max(_PING_EVERY_S, 2 * PING_FRAME_BYTES * 8 / min(there.slowest_bps, back.slowest_bps))
-        most_s = _PING_S + there.delay_s + back.delay_s
-        address = network.host_by_id[destination].ip
+        every_s, most_s = _PING_EVERY_S, _PING_S
+        pops = self.now.host_by_id[source].pop, self.now.host_by_id[destination].pop
+        if self._routes.reaches(*pops) and self._routes.reaches(*reversed(pops)):
+            there, back = self._one_way(source, destination), self._one_way(destination, source)
+            # Half of the slowest link at most, and an answer is waited for as long as it takes.
+            slowest_bps = min(there.slowest_bps, back.slowest_bps)
+            every_s = max(_PING_EVERY_S, 2 * PING_FRAME_BYTES * 8 / slowest_bps)
+            most_s += there.delay_s + back.delay_s
+        address = self.now.host_by_id[destination].ip
         return round_trips_s(self.blueprint.namespace(source), address, count, every_s, most_s)
+
+    def _one_way(self, source: str, destination: str) -> OneWay:
+        return one_way(self.now, self._routes, source, destination)
 
     def _queues_in(self, namespaces: set[str]) -> Mapping[tuple[str, str], QueueState]:
         device_at = {(device.namespace, device.name): device for device in self.blueprint.devices.values()}
@@ -305,6 +340,9 @@ class EmulatedNetwork(Mininet):
         run = self._journal.folder
         return OpenVSwitch(group.name, run, namespace, logs, plan.engines.datapath, plan.offload)
 
+    def _group(self, pop: str) -> int:
+        return next(number for number, group in enumerate(self.blueprint.groups) if pop in group.pops)
+
     def _in_each(self, work: Callable[[OpenVSwitch, list[Bridge]], None]) -> None:
         """Do `work` with every Open vSwitch and the bridges of its group, side by side."""
         bridges = self.blueprint.bridges()
@@ -315,6 +353,10 @@ class EmulatedNetwork(Mininet):
             ]
             for job in jobs:
                 job.result()
+
+    def _switch_ends(self, link: str) -> list[Device]:
+        devices, pops = self.blueprint.devices, self.now.pop_by_id
+        return [device for (name, end), device in devices.items() if name == link and end in pops]
 
     def _add_nodes(self, network: Network) -> None:
         plan = self.blueprint
@@ -341,34 +383,29 @@ class EmulatedNetwork(Mininet):
                     options[f"port{number}"] = plan.ports[end][link.id]
             self.addLink(link.a, link.b, **options)
 
-    def _check_shaping(self, first: Sequence[Batch] = (), only: Collection[str] | None = None) -> None:
-        """Compare what the kernel has set with what was wanted. Raises RunError with both values.
-
-        In each namespace (of `only`, where it is given), in one go, the lines of its batch in `first` are
-        applied before.
-        """
-        lines = {batch.namespace: batch.lines for batch in first}
-        shaped: dict[str, dict[str, Shaping]] = defaultdict(dict)
-        wires: dict[str, dict[str, Shaping]] = defaultdict(dict)
-        for device in self._devices.values():
-            shaped[device.namespace][device.name] = device.shaping
-        for end in self._wires.values():
-            wires[end.namespace][end.name] = end.shaping
-        places = [place for place in dict.fromkeys([*shaped, *wires]) if only is None or place in only]
-        answers = apply(
-            [Batch("tc", place, (*lines.get(place, ()), *questions(shaped[place]))) for place in places]
-        )
-        wrong = [
-            f"{place} {line}"
-            for place, answer in zip(places, answers, strict=True)
-            for line in all_mismatches(shaped[place], wires[place], read_back(answer))
-        ]
+    def _with_changes(self, changes: Mapping[Way, Direction]) -> Network:
+        """The network as it will be. Raises RunError with all that is impossible."""
+        links, wrong = dict(self.now.link_by_id), []
+        for (name, source), wanted in changes.items():
+            link = links.get(name)
+            if link is None or source not in (link.a, link.b):
+                wrong.append(f"{name} from {source}: there is no such link")
+                continue
+            if reason := refusal(link.direction(source), wanted):
+                wrong.append(f"{name} from {source}: {reason}")
+            if wanted.delay_s and not (self.delay_line or self._shaper.can_delay((name, source))):
+                wrong.append(
+                    f"{name} from {source}: it was built without a delay, and can't get one while it runs;"
+                    " give it one in the topology's file, be it 0.1 ms"
+                )
+            forward = source == link.a
+            links[name] = replace(link, forward=wanted) if forward else replace(link, backward=wanted)
         if wrong:
-            raise RunError("links are not as they were set:\n  " + "\n  ".join(wrong))
+            raise RunError("nothing was changed:\n  " + "\n  ".join(wrong))
+        return replace(self.now, links=tuple(links.values()))
 
     def _delays(self) -> DelayTable:
-        network = replace(self.blueprint.network, links=tuple(self._links.values()))
-        return delay_table(network, self._routes, self._forwarding)
+        return delay_table(self.now, self._routes, self._forwarding)
 
 
 def _make_namespaces(journal: Journal, plan: Blueprint) -> None:

@@ -97,15 +97,15 @@ class OpenVSwitch:
 
     def start(self, supervisor: Supervisor) -> int:
         """Start both daemons and return the id of ovs-vswitchd. Raises RunError if one does not."""
+        self._supervisor = supervisor
         database = self.folder / f"conf.{self.name}.db"
         subprocess.run(["ovsdb-tool", "create", str(database), str(SCHEMA)], check=True, capture_output=True)
-        environment = {name: str(self.folder) for name in ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR")}
         supervisor.start(
             f"ovsdb-server {self.name}",
             ["ovsdb-server", str(database), f"--remote=p{self._database}", "-vsyslog:off", "-vconsole:warn"],
             namespace=self.namespace,
             log=self.logs / f"ovsdb-server.{self.name}.log",
-            environment=environment,
+            environment=self._environment(),
         )
         self._wait_for_database()
         # Read once, at the daemon's start. A userspace datapath without it needs hosts that compute their
@@ -120,14 +120,24 @@ class OpenVSwitch:
             ".",
             f"other_config:userspace-tso-enable={offload}",
         )
-        daemon = supervisor.start(
-            f"ovs-vswitchd {self.name}",
-            ["ovs-vswitchd", self._database, "-vsyslog:off", "-vconsole:warn"],
-            namespace=self.namespace,
-            log=self.logs / f"ovs-vswitchd.{self.name}.log",
-            environment=environment,
-        )
-        return daemon.pid
+        self._start_daemon()
+        return self._daemon.pid
+
+    def kill(self) -> None:
+        """Kill ovs-vswitchd, as a crash does it. For its supervisor this is no death."""
+        self._supervisor.kill(self._daemon)
+
+    def restart(self, bridges: Sequence[Bridge]) -> int:
+        """Start ovs-vswitchd again after a kill, be it ours or another's, and return its id. Raises RunError.
+
+        From the database it has its bridges, with their ports and controllers, and no rules.
+        """
+        self.kill()
+        self._start_daemon()
+        # A change of the database is waited for until the daemon has read all of it.
+        self._vsctl("set", "Open_vSwitch", ".", f"external_ids:daemon={self._daemon.pid}")
+        self._check(bridges)
+        return self._daemon.pid
 
     def management_socket(self, bridge: str) -> Path:
         """Where `ovs-ofctl` reaches a bridge."""
@@ -141,6 +151,18 @@ class OpenVSwitch:
     def connect(self, bridges: Sequence[Bridge], controller: str) -> None:
         """Let all bridges connect to a controller that listens. Raises RunError."""
         self._vsctl(*connection(bridges, controller))
+
+    def _start_daemon(self) -> None:
+        self._daemon = self._supervisor.start(
+            f"ovs-vswitchd {self.name}",
+            ["ovs-vswitchd", self._database, "-vsyslog:off", "-vconsole:warn"],
+            namespace=self.namespace,
+            log=self.logs / f"ovs-vswitchd.{self.name}.log",
+            environment=self._environment(),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {name: str(self.folder) for name in ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR")}
 
     def _check(self, bridges: Sequence[Bridge]) -> None:
         """Every port has the OpenFlow number that rules will name; anything else fails the build."""

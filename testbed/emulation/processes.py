@@ -152,6 +152,7 @@ class Supervisor:
         self._poll = select.poll()
         self._by_descriptor: dict[int, Process] = {}
         self._servers: list[ForkServer] = []
+        self._unseen: list[Process] = []
 
     def start(
         self,
@@ -226,7 +227,8 @@ class Supervisor:
             for process in self._living.values():
                 process.trim_log()
             self._next_log_check_s = time.monotonic() + _LOG_CHECK_S
-        return [process for process in self._reap(timeout_s) if not process.ending]
+        unseen, self._unseen = self._unseen, []
+        return unseen + [p for p in self._reap(0 if unseen else timeout_s) if not p.ending]
 
     def stop(self, processes: Sequence[Process], grace_s: float = 2.0) -> list[Process]:
         """End these processes: asked first, killed after `grace_s`. Returns those that had to be killed."""
@@ -243,6 +245,18 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGKILL)
         self._wait(killed, _KILLED_S)
         return killed
+
+    def kill(self, process: Process) -> None:
+        """Kill a process at once, which is no death then. One that has just died by itself is none either."""
+        if process.pid not in self._living:
+            return
+        process.ending = True
+        held = hold_open(process.pid)
+        try:
+            self._signal(process, signal.SIGKILL)
+            self._wait([process], _KILLED_S)
+        finally:
+            close_together(held)
 
     def stop_all(self) -> None:
         """End every process of the run: within two seconds, whether they listen or not."""
@@ -279,7 +293,8 @@ class Supervisor:
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            self._reap(min(left, 0.05))
+            # Who dies meanwhile and was not asked to is told with the next deaths.
+            self._unseen += [process for process in self._reap(min(left, 0.05)) if not process.ending]
 
     def _reap(self, timeout_s: float) -> list[Process]:
         ended = []

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import small_experiment
 import small_topology
 import traces
+from mininet.cli import CLI
 
 from testbed.emulation.capabilities import probe_engines
 from testbed.emulation.commands import Batch, apply
@@ -174,16 +176,30 @@ def test_a_qdisc_that_is_not_as_it_was_set_fails_the_check_with_both_values(lab:
     change = "class change dev eth0 parent 1: classid 1:1 htb rate {0}bit ceil {0}bit"
     tc(device.namespace, change.format(700_000))
     with pytest.raises(RunError, match=rf"{ACCESS} eth0: rate is 700000 bit/s, wanted 1000000"):
-        lab.net._check_shaping()
+        lab.net.check_shaping()
     tc(device.namespace, "qdisc del dev eth0 root")
     with pytest.raises(RunError, match=f"{ACCESS} 0 shaped devices, wanted 1"):
-        lab.net._check_shaping()
+        lab.net.check_shaping()
     apply([Batch("tc", device.namespace, tc_lines(device.name, device.shaping))])
-    lab.net._check_shaping()
+    lab.net.check_shaping()
 
 
 def tc(namespace: str, command: str) -> None:
     subprocess.run(["tc", "-n", namespace, *command.split()], check=True, capture_output=True)
+
+
+def test_the_prompt_takes_links_down_and_up_at_their_switches_ends(
+    lab: Laboratory, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = [(SERVER, ACCESS), (SERVER, SEED)]
+    for ends in (("left.one", "carrier.hub"), (ACCESS, "left.one")):
+        CLI.do_link(SimpleNamespace(mn=lab.net), " ".join((*ends, "down")))
+    assert lab.net.unreachable(pairs) == pairs
+    for ends in (("left.one", "carrier.hub"), (ACCESS, "left.one")):
+        CLI.do_link(SimpleNamespace(mn=lab.net), " ".join((*ends, "up")))
+    wait_for(lambda: lab.net.unreachable(pairs) == [])
+    CLI.do_link(SimpleNamespace(mn=lab.net), "left.one carrier.edge down")
+    assert "no link joins left.one and carrier.edge" in caplog.text
 
 
 def test_two_networks_live_side_by_side_and_one_that_goes_leaves_nothing_and_the_other_alone(

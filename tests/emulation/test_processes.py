@@ -168,6 +168,30 @@ def test_stop_asks_first_and_kills_who_does_not_listen(supervisor: Supervisor, t
     assert supervisor.stop([polite, deaf]) == []
 
 
+def test_a_killed_process_is_no_death_and_another_that_dies_meanwhile_is_one(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    killed, stopped, dying, dead = (
+        supervisor.start(name, words, log=tmp_path / name)
+        for name, words in (
+            ("killed", ["sleep", "1000"]),
+            ("stopped", ["sh", "-c", "trap 'sleep 0.3; exit 0' TERM; echo ready; sleep 1000 & wait"]),
+            ("dying", ["sleep", "1000"]),
+            ("dead", ["true"]),
+        )
+    )
+    wait_for(lambda: (tmp_path / "stopped").read_text() == "ready\n")
+    os.waitid(os.P_PIDFD, dead.pidfd, os.WEXITED | os.WNOWAIT)
+    supervisor.kill(dead)
+    supervisor.kill(killed)
+    assert killed.exit_code == -signal.SIGKILL
+    supervisor.kill(killed)
+    os.kill(dying.pid, signal.SIGKILL)
+    assert supervisor.stop([stopped]) == []
+    assert supervisor.deaths(5.0) == [dying]
+    assert supervisor.deaths() == []
+
+
 def test_a_program_runs_in_the_namespace_that_it_was_given(
     supervisor: Supervisor, namespace: str, tmp_path: Path
 ) -> None:

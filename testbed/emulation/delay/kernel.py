@@ -15,6 +15,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from testbed.compiled import njit
+from testbed.emulation.delay.table import ARRIVES
 
 VNET_HEADER_BYTES = 10
 """In front of each frame, in reading and writing: struct virtio_net_hdr, which says what is offloaded."""
@@ -81,9 +82,14 @@ def delay_of(
     if place == addresses.size or addresses[place] != address:
         return int(up_ns[host])
     source, target = host_pop[host], target_pop[place]
-    delay = up_ns[host] + between_ns[source, target] + down_ns[place]
+    ttl = int(frame[22])
+    if ttl < between_ns.shape[2]:
+        there_and_back = between_ns[source, target, max(1, ttl)]
+        if there_and_back != ARRIVES:
+            return int(up_ns[host] + there_and_back + back_ns[host])
+    delay = up_ns[host] + between_ns[source, target, 0] + down_ns[place]
     if is_gateway[place]:
-        delay += between_ns[target, source] + back_ns[host]
+        delay += between_ns[target, source, 0] + back_ns[host]
     return int(delay)
 
 

@@ -7,12 +7,16 @@ delay of its path, between the host's shaped `eth0` (a TAP) and the veth that le
 from __future__ import annotations
 
 import json
+import os
+import select
 import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +27,11 @@ from testbed.emulation.namespaces import DeviceCounters
 from testbed.emulation.processes import Process, Supervisor
 from testbed.errors import RunError
 
-_ANSWER_S = 30.0
+_OPENED_S = 30.0
 """Long enough to compile the loop, once on each machine."""
+
+_ANSWER_S = 5.0
+_TRY_AGAIN_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,10 @@ class LineCounters:
 
 
 class DelayLine:
-    """The process that delays the frames of a run. Methods raise RunError where it does not answer."""
+    """The process that delays the frames of a run. Methods raise RunError where it does not answer.
+
+    Its delays may be set from any thread.
+    """
 
     def __init__(self, folder: Path, logs: Path, supervisor: Supervisor, hosts: Sequence[LineHost]) -> None:
         self._folder = folder
@@ -75,6 +85,9 @@ class DelayLine:
         self._socket = folder / "delays.sock"
         self._counters = folder / "delays.counters"
         self._taps: list[DeviceCounters] = []
+        self._asking = Lock()
+        self._asked = 0
+        self._pidfd = -1
 
     @property
     def pid(self) -> int:
@@ -85,7 +98,7 @@ class DelayLine:
 
         With `offload`, hosts leave checksums and segmentation to who receives.
         """
-        table.save(self._table)
+        self._set(table)
         np.zeros(kernel.COUNTERS, np.int64).tofile(self._counters)
         config = self._folder / "delays.json"
         hosts = [vars(host) for host in self._hosts]
@@ -97,10 +110,13 @@ class DelayLine:
             [sys.executable, "-m", "testbed.emulation.delay.process", str(config)],
             log=self._logs / "delay-line.log",
         )
+        # The supervisor closes its own with the death that it sees, maybe in another thread.
+        self._pidfd = os.pidfd_open(self._process.pid)
 
     def open(self) -> None:
         """Make the TAP of every host, whose namespace and uplink must be there."""
-        self._ask(b"open")
+        with self._asking:
+            self._ask(b"open", _OPENED_S)
         for host in self._hosts:
             try:
                 self._taps.append(DeviceCounters(host.namespace, host.tap))
@@ -112,11 +128,24 @@ class DelayLine:
         for tap in self._taps:
             tap.close()
         self._taps = []
+        with self._asking:
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+                self._pidfd = -1
 
     def set_delays(self, table: DelayTable) -> None:
-        """Delay by another table from now on; frames that wait leave as they were to leave."""
-        table.save(self._table)
-        self._ask(b"table")
+        """Delay by another table from now on; frames that wait leave as they were to leave.
+
+        Where this raises RunError, the table before is the one that it will read.
+        """
+        with self._asking:
+            before = self._delays
+            self._set(table)
+            try:
+                self._ask(b"table", _ANSWER_S)
+            except RunError:
+                self._set(before)
+                raise
 
     def counters(self) -> LineCounters:
         values: NDArray[np.int64] = np.fromfile(self._counters, np.int64)
@@ -128,28 +157,52 @@ class DelayLine:
             late=tuple(int(value) for value in values[kernel.LATE :]),
         )
 
-    def _ask(self, request: bytes) -> None:
-        deadline = time.monotonic() + _ANSWER_S
-        answers = self._folder / "delays.answers.sock"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+    def _set(self, table: DelayTable) -> None:
+        table.save(self._table)
+        self._delays = table
+
+    def _ask(self, request: bytes, answer_s: float) -> None:
+        """Send a request and wait until it is done."""
+        if self._pidfd < 0:
+            raise RunError("the delay line is closed")
+        deadline = time.monotonic() + answer_s
+        self._asked += 1  # an answer that came too late is for nobody
+        answers = self._folder / f"delays.answers.{self._asked}.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as connection:
             connection.bind(str(answers))
-            connection.settimeout(0.2)
-            sent = False
             try:
-                while True:
-                    for process in self._supervisor.deaths():
-                        raise process.death()
-                    if time.monotonic() > deadline:
-                        raise RunError("the delay line does not answer", tail=self._process.tail())
-                    try:
-                        if not sent:
-                            connection.sendto(request, str(self._socket))
-                            sent = True
-                        connection.recv(64)
-                        return
-                    except (FileNotFoundError, ConnectionRefusedError):
-                        time.sleep(0.01)
-                    except TimeoutError:
-                        continue
+                while not self._sent(connection, request):
+                    self._wait(connection, deadline, _TRY_AGAIN_S)
+                while not self._wait(connection, deadline, answer_s):
+                    continue
             finally:
                 answers.unlink(missing_ok=True)
+
+    def _sent(self, connection: socket.socket, request: bytes) -> bool:
+        try:
+            connection.sendto(request, str(self._socket))
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+            return False
+        return True
+
+    def _wait(self, connection: socket.socket, deadline: float, most_s: float) -> bool:
+        """Whether the answer came. Raises RunError where none will come any more."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise RunError("the delay line does not answer", tail=self._process.tail())
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        poll.register(self._pidfd, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(min(left_s, most_s) * 1000)}
+        if self._pidfd in ready:
+            raise self._death()
+        return connection.fileno() in ready
+
+    def _death(self) -> RunError:
+        """How the process ended, which is left for the supervisor to see."""
+        with suppress(ChildProcessError):
+            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
+            if ended is not None:
+                code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+                return replace(self._process, exit_code=code).death()
+        return self._process.death()

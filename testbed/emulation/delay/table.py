@@ -19,16 +19,20 @@ from testbed.topology.model import Network
 from testbed.topology.routes import Routes, crossed
 
 NS_PER_S = 1_000_000_000
+ARRIVES = -(2**63)
+"""In `between_ns`: the packet's TTL is enough for its way."""
 
 
 @dataclass(frozen=True)
 class DelayTable:
-    """Delays in ns. With H hosts, T known addresses and P PoPs that have hosts or whose gateway is known:
+    """Delays in ns. With H hosts, T known addresses, P PoPs, and L switches on the longest way:
 
-    `host_pop` (H) and `up_ns` (H, host to PoP) by sending host; `addresses` (T, sorted IPv4), `target_pop`
-    (T), `down_ns` (T, PoP to host) by destination; `between_ns` (P, P) by PoP of source and destination.
-    A gateway is a switch, which answers at once and without a delay of its own: what is sent to one
-    (`is_gateway`, T) takes the time there and back on its way there.
+    `host_pop` (H), `up_ns` (H, host to PoP) and `back_ns` (H, PoP to host) by sending host; `addresses` (T,
+    sorted IPv4), `target_pop` (T), `down_ns` (T, PoP to host) by destination; `between_ns` (P, P, 1 + L) by
+    PoP of source and destination, and 0 or the TTL. A switch answers at once and without a delay of its own,
+    so what ends at one takes the time there and back on its way there: what is sent to a gateway
+    (`is_gateway`, T), and what has a TTL of 1, 2, ... that ends at the first, second, ... switch. With 0,
+    `between_ns` is the way to the last switch, with a TTL the way to where that ends and back, or ARRIVES.
     """
 
     host_pop: NDArray[np.int64]
@@ -42,13 +46,16 @@ class DelayTable:
 
     @property
     def longest_s(self) -> float:
-        """A time after which every packet that hosts have sent is there."""
-        parts = (self.up_ns, self.between_ns, self.down_ns)
+        """A time after which every packet that hosts have sent each other is there."""
+        parts = (self.up_ns, self.between_ns[:, :, 0], self.down_ns)
         return sum(max(0, int(part.max(initial=0))) for part in parts) / NS_PER_S
 
     def save(self, path: Path) -> None:
-        with path.open("wb") as file:
+        """Write it, wholly or not at all: whoever reads it meanwhile has the one before."""
+        unfinished = path.with_suffix(".new")
+        with unfinished.open("wb") as file:
             np.savez(file, **vars(self))
+        unfinished.replace(path)
 
     @staticmethod
     def load(path: Path) -> DelayTable:
@@ -90,17 +97,14 @@ def delay_table(network: Network, routes: Routes, forwarding: Forwarding = Forwa
     Each is less by what `forwarding` takes, so that both together are the path's; none is negative.
     """
     hosts = network.hosts
-    pops = list(dict.fromkeys(host.pop for host in hosts))
-    at = {pop: number for number, pop in enumerate(pops)}
+    at = {pop: number for number, pop in enumerate(routes.pops)}
     links = [network.link_by_id[host.link] for host in hosts]
     down = [_ns(link.direction(host.pop).delay_s) for host, link in zip(hosts, links, strict=True)]
     rows = [
         (int(ipaddress.IPv4Address(host.ip)), at[host.pop], delay, False)
         for host, delay in zip(hosts, down, strict=True)
     ]
-    rows += [
-        (int(ipaddress.IPv4Address(network.pop_by_id[pop].gateway_ip)), at[pop], 0, True) for pop in pops
-    ]
+    rows += [(int(ipaddress.IPv4Address(pop.gateway_ip)), at[pop.id], 0, True) for pop in network.pops]
     rows.sort()
     addresses, target_pop, down_ns, is_gateway = zip(*rows, strict=True)
     return DelayTable(
@@ -118,24 +122,27 @@ def delay_table(network: Network, routes: Routes, forwarding: Forwarding = Forwa
         target_pop=np.array(target_pop, np.int64),
         down_ns=np.array(down_ns, np.int64),
         is_gateway=np.array(is_gateway, np.bool_),
-        between_ns=_between(network, routes, pops, forwarding),
+        between_ns=_between(network, routes, forwarding),
     )
 
 
-def _between(
-    network: Network, routes: Routes, pops: Sequence[str], forwarding: Forwarding
-) -> NDArray[np.int64]:
-    """All ways between the PoPs at once, a hop at a time."""
-    number = {pop: index for index, pop in enumerate(routes.pops)}
-    at = np.array([number[pop] for pop in pops], np.int64)
+def _between(network: Network, routes: Routes, forwarding: Forwarding) -> NDArray[np.int64]:
+    """All ways between PoPs at once, a hop at a time."""
     links = (network.link_by_id[name] for name in routes.links)
     step_s = np.array([way.delay_s for link in links for way in (link.forward, link.backward)])
-    source, target = at.repeat(at.size), np.tile(at, at.size)
-    delays_s = np.where(routes.reachable[source, target], -forwarding.hop_s, 0.0)
+    count = len(routes.pops)
+    source, target = np.divmod(np.arange(count**2), count)
+    there_s = np.where(routes.reachable.ravel(), -forwarding.hop_s, 0.0)
+    hops = []
     for going, step in routes.hops(source, target):
-        delays_s[going] += step_s[step] - forwarding.hop_s
-    delays_ns: NDArray[np.int64] = np.rint(delays_s.reshape(at.size, at.size) * NS_PER_S).astype(np.int64)
-    return delays_ns
+        there_s[going] += step_s[step] - forwarding.hop_s
+        hops.append((going, routes.ends[step // 2, 1 - step % 2], there_s[going]))
+    between_s = np.full((count**2, 2 + len(hops)), np.nan)
+    between_s[:, 0], between_s[:, 1] = there_s, -2 * forwarding.hop_s
+    for ttl, (going, here, so_far_s) in enumerate(hops, 2):
+        between_s[going, ttl] = so_far_s + there_s[here * count + source[going]]
+    between_ns = np.where(np.isnan(between_s), ARRIVES, np.rint(between_s * NS_PER_S))
+    return between_ns.astype(np.int64).reshape(count, count, -1)
 
 
 @dataclass(frozen=True)

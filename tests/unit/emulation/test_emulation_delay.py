@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import random_networks
 import small_topology
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from testbed.emulation.delay.table import (
     fitted_forwarding,
     one_way,
 )
-from testbed.topology.model import Network
+from testbed.topology.model import Direction, Host, Link, Network
 from testbed.topology.routes import Routes, crossed_between
 from testbed.topology.routing import compute_routes
 
@@ -40,9 +41,9 @@ def routes(network: Network) -> Routes:
     return compute_routes(network)
 
 
-def frame(destination: str, kind: bytes = b"\x08\x00") -> NDArray[np.uint8]:
+def frame(destination: str, kind: bytes = b"\x08\x00", ttl: int = 64) -> NDArray[np.uint8]:
     ethernet = bytes(12) + kind
-    ip = bytes(16) + ipaddress.IPv4Address(destination).packed
+    ip = bytes(8) + bytes([ttl]) + bytes(7) + ipaddress.IPv4Address(destination).packed
     return np.frombuffer(ethernet + ip + bytes(40), np.uint8)
 
 
@@ -84,6 +85,84 @@ def test_what_the_table_does_not_know_takes_the_access_links_delay(
 ) -> None:
     number = next(n for n, host in enumerate(network.hosts) if host.id == "left.two.leecher1")
     assert delay_ns(delay_table(network, routes), number, data) == 2_000_000
+
+
+@st.composite
+def networks_with_hosts(draw: st.DrawFn) -> Network:
+    """Random ones whose links have delays, with a host at some PoPs."""
+    bare = draw(random_networks.internets())
+    delay_s = st.integers(0, 50).map(lambda number: number / 1000)
+
+    def delayed(link: Link) -> Link:
+        ways = (replace(way, delay_s=draw(delay_s)) for way in (link.forward, link.backward))
+        return replace(link, **dict(zip(("forward", "backward"), ways, strict=True)))
+
+    hosts, access = [], []
+    for pop in draw(st.lists(st.sampled_from(bare.pops), min_size=1, max_size=4, unique_by=lambda p: p.id)):
+        name, ip = f"{pop.id}.probe1", pop.gateway_ip.removesuffix(".1") + ".2"
+        hosts.append(Host(name, pop.id, pop.isp, "probe", ip, "", "line", f"{name}--{pop.id}"))
+        access.append(Link(hosts[-1].link, "access", name, pop.id, Direction(10**6), Direction(10**6)))
+    links = tuple(delayed(link) for link in (*bare.links, *access))
+    return replace(bare, links=links, hosts=tuple(hosts))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_packet_whose_ttl_ends_on_the_way_takes_the_time_to_there_and_back(data: st.DataObject) -> None:
+    network = data.draw(networks_with_hosts())
+    routes = compute_routes(network, data.draw(random_networks.failures(network)))
+    less = Forwarding(0.0, data.draw(st.sampled_from([0.0, 0.0002])))
+    table = delay_table(network, routes, less)
+
+    def core_s(source: str, target: str, switches: int | None = None) -> float:
+        """What the links on the way to a PoP take, or to the first switches of it, less what those do."""
+        if not routes.reaches(source, target):
+            return 0.0
+        links = [way.delay_s for _, way in crossed_between(network, routes, source, target)]
+        switches = switches or len(links) + 1
+        return sum(links[: switches - 1]) - less.hop_s * switches
+
+    for number, source in enumerate(network.hosts):
+        line = network.link_by_id[source.link]
+        up_s, back_s = line.forward.delay_s, line.backward.delay_s
+        gateways = [(pop.gateway_ip, pop.id, None) for pop in network.pops]
+        for address, pop, host in [*gateways, *((host.ip, host.pop, host) for host in network.hosts)]:
+            reached = routes.reaches(source.pop, pop)
+            way = routes.pops_on_path(source.pop, pop) if reached else (source.pop,)
+            for ttl in range(len(way) + 2):
+                if ttl <= len(way):
+                    switches = max(ttl, 1)
+                    # The way to where it ends is part of the way that it was sent, and the way back its own.
+                    there_s = core_s(source.pop, pop, switches) if reached else -less.hop_s
+                    wanted_s = up_s + there_s + core_s(way[switches - 1], source.pop) + back_s
+                elif host is None:
+                    wanted_s = up_s + core_s(source.pop, pop) + core_s(pop, source.pop) + back_s
+                else:
+                    down_s = network.link_by_id[host.link].backward.delay_s
+                    wanted_s = up_s + core_s(source.pop, pop) + down_s
+                found_ns = delay_ns(table, number, frame(address, ttl=ttl))
+                assert found_ns == pytest.approx(wanted_s * 1e9, abs=3), (source.id, address, ttl)
+
+
+def test_a_hop_of_a_traceroute_takes_the_time_to_its_switch_and_back(
+    network: Network, routes: Routes
+) -> None:
+    """By hand: an access line of 2 ms, 4 ms between the ISPs, the carrier's link, and so on."""
+    table = delay_table(network, routes)
+    source = network.host_by_id["right.only.leecher1"]
+    number = network.hosts.index(source)
+    target = network.host_by_id["left.two.leecher1"].ip
+    carrier, between, left = (
+        sum(way.delay_s for _, way in crossed_between(network, routes, *pops))
+        for pops in (
+            ("carrier.edge", "carrier.hub"),
+            ("carrier.hub", "left.one"),
+            ("left.one", "left.two"),
+        )
+    )
+    seen = [delay_ns(table, number, frame(target, ttl=ttl)) / 1e9 for ttl in range(1, 8)]
+    sums_s = np.cumsum([0.002, 0.004, carrier, between, left])
+    assert seen == pytest.approx([*(2 * sums_s), sums_s[-1] + 0.002, sums_s[-1] + 0.002], abs=1e-8)
 
 
 def test_what_forwarding_takes_comes_off_each_path_once(network: Network, routes: Routes) -> None:

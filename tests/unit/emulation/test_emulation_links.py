@@ -14,6 +14,7 @@ from testbed.emulation.links import (
     FRAME_BYTES,
     LEAST_QUEUE_FRAMES,
     QUEUE_S,
+    Shaping,
     all_mismatches,
     change_lines,
     gso_segments,
@@ -21,6 +22,7 @@ from testbed.emulation.links import (
     needs_offload,
     questions,
     read_back,
+    refusal,
     shaping,
     tc_lines,
     wire_lines,
@@ -92,7 +94,7 @@ def test_a_change_touches_what_changed_and_deletes_nothing() -> None:
         "qdisc change dev eth0 parent 1:1 handle 10: bfifo limit 20000",
     )
     (loss,) = change_lines("eth0", before, replace(before, loss=0.0))
-    assert loss.startswith("filter change dev eth0 ")
+    assert loss.startswith("filter replace dev eth0 ")
     assert ",53 1 0 0," in loss
     assert change_lines("eth0", before, before) == ()
     without = replace(before, loss=0.0)
@@ -103,10 +105,43 @@ def test_a_change_touches_what_changed_and_deletes_nothing() -> None:
     ]
 
 
-def test_a_queue_in_bytes_does_not_become_one_in_packets() -> None:
-    in_packets = shaping(Direction(10_000_000, queue_packets=7), emulate_delay=False)
-    with pytest.raises(ValueError, match="eth0"):
-        change_lines("eth0", in_packets, shaping(Direction(10_000_000), emulate_delay=False))
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("rate_bps", 999, "a rate of 999 bit/s"),
+        ("rate_bps", 10**13, "a rate"),
+        ("rate_bps", float("nan"), "a rate of nan"),
+        ("delay_s", 60.0, "a delay of 60.0 s"),
+        ("delay_s", -0.001, "a delay"),
+        ("delay_s", float("nan"), "a delay of nan"),
+        ("delay_s", float("inf"), "a delay of inf"),
+        ("loss", 1.0, "a loss of 1.0"),
+        ("loss", -0.1, "a loss"),
+        ("loss", float("nan"), "a loss of nan"),
+        ("queue_bytes", 0, "a queue of 0"),
+        ("queue_bytes", 2**31, "a queue of 2147483648"),
+        ("queue_packets", 7, "between bytes and packets"),
+    ],
+)
+def test_what_no_link_can_change_to_is_refused(field: str, value: float, reason: str) -> None:
+    assert reason in refusal(TEN_MEGABIT, replace(TEN_MEGABIT, **{field: value}))
+
+
+def test_more_than_a_wire_holds_is_refused() -> None:
+    assert "a wire holds" in refusal(TEN_MEGABIT, replace(TEN_MEGABIT, rate_bps=10**12, delay_s=59.0))
+
+
+@given(
+    st.integers(1000, 10**10),
+    st.floats(0, 60, exclude_max=True),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(1, 2**31 - 1),
+)
+def test_what_a_topology_may_say_of_a_link_is_not_refused(
+    rate_bps: int, delay_s: float, loss: float, queue_bytes: int
+) -> None:
+    wanted = Direction(rate_bps, delay_s=delay_s, loss=loss, queue_bytes=queue_bytes)
+    assert refusal(TEN_MEGABIT, wanted) == ""
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.sampled_from(["", "K", "M", "G", "T"])), max_size=5))
@@ -116,7 +151,7 @@ def test_rates_are_read_as_tc_writes_them(rates: list[tuple[int, str]]) -> None:
         f"class htb 1:1 root leaf 10: prio 0 rate {number}{unit}bit ceil 1Gbit burst 3028b cburst 3028b \n"
         for number, unit in rates
     )
-    assert read_back(text).rates_bps == tuple(number * factors[unit] for number, unit in rates)
+    assert read_back(text + "[]", []).rates_bps == tuple(number * factors[unit] for number, unit in rates)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +168,7 @@ def test_a_rate_is_read_with_its_suffix(words: str, rate_bps: int) -> None:
     line = f"class htb 1:1 root leaf 10: prio 0 rate {words} ceil 99Mbit burst 3028b cburst 3028b \n"
     # The class of lost packets has a rate too.
     lost = "class htb 1:2 root leaf 20: prio 0 rate 77Mbit ceil 77Mbit burst 3028b cburst 3028b \n"
-    assert read_back(line + lost).rates_bps == (rate_bps,)
+    assert read_back(line + lost + "[]", []).rates_bps == (rate_bps,)
 
 
 def test_a_newer_tc_tells_classes_in_json_and_bytes_a_second() -> None:
@@ -141,7 +176,7 @@ def test_a_newer_tc_tells_classes_in_json_and_bytes_a_second() -> None:
         {"class": "htb", "handle": "1:1", "root": True, "leaf": "10:", "prio": 0, "rate": 187500},
         {"class": "htb", "handle": "1:2", "root": True, "leaf": "20:", "prio": 0, "rate": 1},
     ]
-    assert read_back(json.dumps(classes)).rates_bps == (1_500_000,)
+    assert read_back(json.dumps(classes) + "\n[]\n[]", ["eth0"]).rates_bps == (1_500_000,)
 
 
 def leaf(kind: str, limit: int) -> dict[str, Any]:
@@ -195,19 +230,47 @@ def lossy_answers(device: str, threshold: int) -> str:
 def test_a_loss_is_read_back_and_compared(loss: float) -> None:
     wanted = shaping(Direction(10_000_000, loss=loss), emulate_delay=False)
     threshold = round(loss * 2**32)
-    assert questions({"eth0": wanted}) == ("class show dev eth0", "filter show dev eth0", "qdisc show")
+    asked = ("class show dev eth0", "filter show dev eth0", "qdisc show")
+    assert questions(["eth0"]) == asked
     assert f"53 1 0 {threshold}," in tc_lines("eth0", wanted)[-1]
-    assert all_mismatches({"eth0": wanted}, {}, read_back(lossy_answers("eth0", threshold))) == ()
-    (wrong,) = all_mismatches({"eth0": wanted}, {}, read_back(lossy_answers("eth0", threshold + 4096)))
+    assert lossy_mismatches(wanted, threshold) == ()
+    (wrong,) = lossy_mismatches(wanted, threshold + 4096)
     assert wrong.startswith("eth0: loss is 0.")
     assert wrong.endswith(f"wanted {loss}")
 
 
+def lossy_mismatches(wanted: Shaping, threshold: int) -> tuple[str, ...]:
+    return all_mismatches({"eth0": wanted}, {}, read_back(lossy_answers("eth0", threshold), ["eth0"]))
+
+
 def test_a_device_that_is_not_shaped_or_loses_nothing_is_missed() -> None:
-    wanted = shaping(Direction(10_000_000, loss=0.1), emulate_delay=False)
-    assert all_mismatches({"eth0": wanted}, {}, read_back("[]")) == ("0 shaped devices, wanted 1",)
-    rate = lossy_answers("eth0", 0).splitlines()[0]
-    assert all_mismatches({"eth0": wanted}, {}, read_back(rate)) == ("0 devices with loss, wanted 1",)
+    wanted = shaping(Direction(10_000_000, loss=0.25), emulate_delay=False)
+    nothing = read_back("[]\n[]\n[]", ["eth0"])
+    assert all_mismatches({"eth0": wanted}, {}, nothing) == ("0 shaped devices, wanted 1",)
+    rate, _, qdiscs = lossy_answers("eth0", 0).splitlines()
+    found = read_back(f"{rate}\n[]\n{qdiscs}", ["eth0"])
+    assert all_mismatches({"eth0": wanted}, {}, found) == ("eth0: loss is 0.0, wanted 0.25",)
+
+
+def test_a_loss_that_did_not_go_is_a_mismatch() -> None:
+    wanted = shaping(Direction(10_000_000), emulate_delay=False)
+    assert lossy_mismatches(wanted, 0) == ()
+    assert lossy_mismatches(wanted, 2**31) == ("eth0: loss is 0.5, wanted 0.0",)
+
+
+def test_qdiscs_of_devices_that_are_asked_for_one_by_one_are_told_without_names() -> None:
+    asked = ("class show dev eth0", "filter show dev eth0", "qdisc show dev eth0", "qdisc show dev w1")
+    assert questions(["eth0"], ["eth0", "w1"]) == asked
+    wire = [netem(0.020), {"kind": "ingress", "handle": "ffff:"}]
+    rate = "class htb 1:1 root leaf 10: prio 0 rate 10Mbit ceil 10Mbit"
+    answers = "\n".join([rate, "[]", json.dumps([HTB, leaf("bfifo", 125_000)]), json.dumps(wire)])
+    wanted = shaping(TEN_MEGABIT, emulate_delay=True)
+    # What lines before the questions printed is none of it.
+    found = read_back("[]\n" + answers, ["eth0"], ["eth0", "w1"])
+    assert all_mismatches({"eth0": wanted}, {"w1": wanted}, found) == ()
+    slower = replace(wanted, delay_s=0.5)
+    wrong = all_mismatches({"eth0": wanted}, {"w1": slower}, found)
+    assert wrong[0] == "w1: delay is 0.02 s, wanted 0.5"
 
 
 def test_a_loss_of_nearly_all_fits_into_what_the_kernel_compares() -> None:
