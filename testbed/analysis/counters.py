@@ -42,6 +42,10 @@ class Counters:
         out[self.counted] = values[self.start[1:][self.counted] - 1]
         return out
 
+    def times_of(self, direction: int) -> Int64:
+        """When a direction was counted, ns since the trial's start."""
+        return self.t_ns[self.start[direction] : self.start[direction + 1]]
+
     def bytes_at(self, moments_ns: npt.NDArray[Any]) -> Float64:
         """float64[directions, moments]: bytes sent until each moment, linear between two samples."""
         out = np.zeros((len(self.start) - 1, len(moments_ns)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from testbed.errors import Problem, RunError, UserError
 from testbed.topology.model import Network
 from testbed.topology.routes import Routes
+from testbed.trial.history import History, read_history
 from testbed.trial.record import EVENTS, MANIFEST, TOPOLOGY, UNFINISHED, read_table, table_path
 
 ROWS_PER_BATCH = 1 << 20
@@ -72,6 +74,11 @@ class Trial:
     neighbours: pa.Table
     links: pa.Table
     events: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @cached_property
+    def history(self) -> History:
+        """What its links were set to, and which of them were cut, over time."""
+        return read_history(self.network, self.events)
 
 
 def trial_folders(results: Path) -> tuple[Path, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from testbed.analysis.counters import Counters, read_counters
 from testbed.analysis.definitions import BILLED_SHARE, BILLING_SLOTS, METRICS
 from testbed.analysis.kernels import add_pair_sums, expand_pairs, jain_index, rank_percentile, sent_again
 from testbed.analysis.load import Trial, codes_of, read_transfers
-from testbed.analysis.paths import Codes, directions_of, encode
+from testbed.analysis.paths import Codes, directions_of, encode, paths_over_time
 from testbed.analysis.wire import FRAME_HEADER_BYTES, explained_bytes, lost_bytes, residual, with_wasted
-from testbed.topology.model import Link, LinkKind
+from testbed.topology.model import Direction, Link, LinkKind
+from testbed.topology.routing import Paths
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -61,21 +63,39 @@ class Leechers:
 
 
 @dataclass(frozen=True)
+class Period:
+    """A time in which no route changed: its paths, and the payload int64[hosts, hosts] that took them."""
+
+    paths: Paths
+    pair_bytes: Int64
+
+    @property
+    def links_between(self) -> Int64:
+        """int64[PoPs, PoPs]: the number of core links on each path."""
+        pops = math.isqrt(len(self.paths.start) - 1)
+        return np.diff(self.paths.start).reshape(pops, pops)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What metrics are computed from.
 
-    `pair_bytes` is payload int64[hosts, hosts], [src, dst]; `links_between` int64[PoPs, PoPs] the number of
-    core links on each path; `active_bytes` float64[directions] what switches counted while the swarm was
-    active.
+    `periods` are those between two changes of routes, one where none changed; `active_bytes`
+    float64[directions] is what switches counted while the swarm was active.
     """
 
     trial: Trial
     codes: Codes
     counters: Counters
     leechers: Leechers
-    pair_bytes: Int64
-    links_between: Int64
+    periods: tuple[Period, ...]
     active_bytes: Float64
+
+    @cached_property
+    def pair_bytes(self) -> Int64:
+        """Payload int64[hosts, hosts], [src, dst]."""
+        total: Int64 = np.sum([period.pair_bytes for period in self.periods], axis=0)
+        return total
 
     @property
     def active_s(self) -> float:
@@ -88,18 +108,17 @@ class Measured:
 
 def measure(trial: Trial) -> Measured:
     """Read a trial's transfers and counters once. Raises RunError where they contradict its topology."""
-    codes = encode(trial.network, trial.routes)
+    codes = encode(trial.network)
     counters = read_counters(trial.links, codes, trial.folder)
-    pair_bytes = _pair_bytes(trial, codes)
+    paths = paths_over_time(trial.network, trial.routes, trial.history.failed)
+    moved = _pair_bytes(trial, codes, [at_ns for at_ns, _ in paths[1:]])
     until = counters.bytes_at(np.array(trial.manifest.active_ns, np.float64))
-    pops = len(trial.network.pops)
     return Measured(
         trial=trial,
         codes=codes,
         counters=counters,
-        leechers=_leechers(trial, pair_bytes.sum(axis=0), codes),
-        pair_bytes=pair_bytes,
-        links_between=np.diff(codes.path_start).reshape(pops, pops),
+        leechers=_leechers(trial, moved.sum(axis=(0, 1)), codes),
+        periods=tuple(Period(path, pairs) for (_, path), pairs in zip(paths, moved, strict=True)),
         active_bytes=until[:, 1] - until[:, 0],
     )
 
@@ -151,7 +170,7 @@ def payload_rows(measured: Measured) -> Iterator[Row]:
     codes, pairs = measured.codes, measured.pair_bytes
     same_isp = codes.isp_of_host[:, np.newaxis] == codes.isp_of_host
     same_pid = codes.pid_of_host[:, np.newaxis] == codes.pid_of_host
-    hops = measured.links_between[np.ix_(codes.pop_of_host, codes.pop_of_host)]
+    crossings = _crossings(measured)
     everyone = np.ones(len(codes.isp_of_host), np.bool_)
     seeds = np.array([host.role == "seed" for host in measured.trial.network.hosts], np.bool_)
     by_isp = [(f"isp:{name}", codes.isp_of_host == code) for name, code in codes.isp.items()]
@@ -164,8 +183,17 @@ def payload_rows(measured: Measured) -> Iterator[Row]:
         yield _row("bytes_other_isp", scope, total - pid - isp)
         if total:
             yield _row("locality", scope, (pid + isp) / total)
-            yield _row("unit_bdp", scope, float((got * hops).sum()) / total)
+            yield _row("unit_bdp", scope, float((crossings * members).sum()) / total)
         yield _row("server_bytes", scope, float(pairs[seeds & members].sum()))
+
+
+def _crossings(measured: Measured) -> Int64:
+    """Payload bytes times the core links that each crossed: int64[src, dst]."""
+    at = np.ix_(measured.codes.pop_of_host, measured.codes.pop_of_host)
+    total: Int64 = np.sum(
+        [period.pair_bytes * period.links_between[at] for period in measured.periods], axis=0
+    )
+    return total
 
 
 def interdomain_rows(measured: Measured) -> Iterator[Row]:
@@ -193,15 +221,26 @@ def interdomain_rows(measured: Measured) -> Iterator[Row]:
 
 def link_utilisation(measured: Measured) -> dict[str, float]:
     """Mean utilisation of the busier direction of each internal and interdomain link while the swarm was
-    active.
+    active, of the capacity that it had in the mean of that time.
     """
+    span = measured.trial.manifest.active_ns
     return {
         link.id: max(
-            link.direction(end).utilisation(measured.active_bytes[code] * 8 / measured.active_s)
+            _direction_between(measured, link, end, *span).utilisation(
+                measured.active_bytes[code] * 8 / measured.active_s
+            )
             for code, end in zip(directions_of(link, measured.codes), (link.a, link.b), strict=True)
         )
         for link in measured.links("internal", "interdomain")
     }
+
+
+def _direction_between(
+    measured: Measured, link: Link, source: str, begin_ns: float, end_ns: float
+) -> Direction:
+    """A direction of a link with the rate that it had in the mean of a span of time."""
+    rate_bps = measured.trial.history.mean_rate_bps(link.id, source, begin_ns, end_ns)
+    return replace(link.direction(source), rate_bps=round(rate_bps))
 
 
 def utilisation_rows(measured: Measured) -> Iterator[Row]:
@@ -296,20 +335,34 @@ def expected_bytes(measured: Measured) -> Float64:
     """Bytes that reported payload explains on each link direction, by the model of `wire`:
     float64[directions].
 
-    Payload follows the routes that the trial started with: after a failure that moved routes the residual
-    grows.
+    Payload follows the routes that were in force when it came.
     """
     pairs = with_wasted(measured.pair_bytes.astype(np.float64), _by_neighbour(measured), _wasted(measured))
-    payload = on_directions(measured, pairs)
+    by_period = [pairs * share for share in _shares(measured)]
+    payload = on_directions(measured, by_period)
     return explained_bytes(
         payload=payload,
-        asked=on_directions(measured, pairs.T),
-        again=_sent_again(measured, pairs, payload),
+        asked=on_directions(measured, [part.T for part in by_period]),
+        again=_sent_again(measured, by_period, payload),
         packets=measured.counters.total(measured.counters.packets),
     )
 
 
-def _sent_again(measured: Measured, pairs: Float64, payload: Float64) -> Float64:
+def _shares(measured: Measured) -> list[Float64]:
+    """The part of each pair's payload that came in each period; of a pair without any, as of all payload."""
+    total = measured.pair_bytes
+    everything = max(int(total.sum()), 1)
+    whole = len(measured.periods) == 1
+    shares = []
+    for period in measured.periods:
+        rest = 1.0 if whole else period.pair_bytes.sum() / everything
+        share = np.full(total.shape, rest)
+        np.divide(period.pair_bytes, total, out=share, where=total > 0)
+        shares.append(share)
+    return shares
+
+
+def _sent_again(measured: Measured, by_period: Sequence[Float64], payload: Float64) -> Float64:
     """Bytes that crossed a link direction and were lost further on: float64[directions]."""
     codes, counters, network = measured.codes, measured.counters, measured.trial.network
     pop = {item.id: code for code, item in enumerate(network.pops)}
@@ -330,17 +383,22 @@ def _sent_again(measured: Measured, pairs: Float64, payload: Float64) -> Float64
     segment = np.divide(wire, packets, out=np.zeros_like(wire), where=packets > 0)
     lost = lost_bytes(counters.total(counters.drops), segment, arrived, departed, leaves)
     share = np.divide(lost, payload, out=np.zeros_like(lost), where=payload > 0)
-    out: Float64 = sent_again(pairs, codes.pop_of_host, last_step, codes.path_start, codes.path_step, share)
+    out = np.zeros(len(codes.direction))
+    for period, pairs in zip(measured.periods, by_period, strict=True):
+        out += sent_again(pairs, codes.pop_of_host, last_step, period.paths.start, period.paths.step, share)
     return out
 
 
-def on_directions(measured: Measured, pairs: Float64) -> Float64:
-    """Spread bytes between hosts, float64[src, dst], over the links of their paths: float64[directions]."""
+def on_directions(measured: Measured, by_period: Sequence[Float64]) -> Float64:
+    """Spread bytes between hosts, float64[src, dst] of each period, over the links of the paths that they
+    had: float64[directions].
+    """
     codes = measured.codes
-    by_pop = fold(pairs, codes.pop_of_host, len(measured.trial.network.pops))
-    out: Float64 = expand_pairs(by_pop[np.newaxis], codes.path_start, codes.path_step, len(codes.direction))[
-        0
-    ]
+    out = np.zeros(len(codes.direction))
+    for period, pairs in zip(measured.periods, by_period, strict=True):
+        by_pop = fold(pairs, codes.pop_of_host, len(measured.trial.network.pops))
+        out += expand_pairs(by_pop[np.newaxis], period.paths.start, period.paths.step, len(out))[0]
+    pairs = np.sum(by_period, axis=0)
     sent, received = pairs.sum(axis=1), pairs.sum(axis=0)
     for link in measured.links("access"):
         up, down = directions_of(link, codes)  # `a` of an access link is the host
@@ -348,14 +406,29 @@ def on_directions(measured: Measured, pairs: Float64) -> Float64:
     return out
 
 
-def _pair_bytes(trial: Trial, codes: Codes) -> Int64:
+def _pair_bytes(trial: Trial, codes: Codes, edges_ns: Sequence[int]) -> Int64:
+    """Payload between hosts before the first edge, between each two, and after the last:
+    int64[edges + 1, src, dst].
+    """
     hosts = len(codes.host)
-    out = np.zeros((1, hosts, hosts), np.int64)
+    out = np.zeros((len(edges_ns) + 1, hosts, hosts), np.int64)
     each_alone = np.arange(hosts, dtype=np.int32)
     for part in read_transfers(trial.folder, codes.host):
-        add_pair_sums(out, part.src, part.dst, part.size, part.t_ns, each_alone)
-    pairs: Int64 = out[0]
-    return pairs
+        if not edges_ns:
+            add_pair_sums(out, part.src, part.dst, part.size, part.t_ns, each_alone)
+            continue
+        period = np.searchsorted(np.array(edges_ns), part.t_ns, side="right")
+        for number in range(len(out)):
+            rows = period == number
+            add_pair_sums(
+                out[number : number + 1],
+                part.src[rows],
+                part.dst[rows],
+                part.size[rows],
+                part.t_ns[rows],
+                each_alone,
+            )
+    return out
 
 
 def _wasted(measured: Measured) -> Float64:

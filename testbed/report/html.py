@@ -18,7 +18,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from testbed.analysis.definitions import METRICS
-from testbed.analysis.details import TrialDetails
+from testbed.analysis.details import Changed, TrialDetails
 from testbed.analysis.summary import Study, Summary, study, write_study, write_text
 from testbed.report.plots import (
     ISP_FILLS,
@@ -69,6 +69,15 @@ class Share:
     text: str
 
 
+@dataclass(frozen=True)
+class ChangeRow:
+    """What was changed, and for each policy when it was asked for and when it took effect, in words."""
+
+    number: int
+    text: str
+    by_policy: tuple[str, ...]
+
+
 def write_report(results_folder: Path, trials: Collection[str] | None = None) -> Path:
     """Analyse a results folder and write metrics.parquet, summary.json and report.html into it.
 
@@ -110,6 +119,7 @@ def render_page(result: Study) -> str:
         heat=heat_legend(),
         utilisation=[(link, Markup(svg)) for link, svg in utilisation_plots(by_policy, links)],
         hidden_links=_interdomain_links(by_policy) - len(links),
+        changes=_changes(by_policy),
         trials=result.trials,
         events=[(trial.manifest, _events(trial)) for trial in result.trials],
         most_events=MOST_EVENTS,
@@ -187,6 +197,28 @@ def _busiest(by_policy: Mapping[str, Sequence[TrialDetails]], most: int) -> list
 
 def _interdomain_links(by_policy: Mapping[str, Sequence[TrialDetails]]) -> int:
     return len({link for trials in by_policy.values() for link in trials[0].series})
+
+
+def _changes(by_policy: Mapping[str, Sequence[TrialDetails]]) -> list[ChangeRow]:
+    """A row for each change that the first repeat of any policy knows of."""
+    first = [{change.number: change for change in trials[0].changes} for trials in by_policy.values()]
+    texts = {number: change.text for changes in reversed(first) for number, change in changes.items()}
+    return [
+        ChangeRow(number + 1, text, tuple(_when(changes.get(number)) for changes in first))
+        for number, text in sorted(texts.items())
+    ]
+
+
+def _when(change: Changed | None) -> str:
+    if change is None:
+        return "–"
+    if change.asked_s is None:
+        return "not reached"
+    if change.effective_s is None:
+        return f"asked at {change.asked_s:.1f} s, failed: {change.error}"
+    took_s = change.effective_s - change.asked_s
+    later = f"{took_s:.1f} s" if took_s >= 1 else f"{took_s * 1000:.0f} ms"
+    return f"asked at {change.asked_s:.1f} s, in force {later} later"
 
 
 def _events(trial: TrialDetails) -> list[tuple[str, str, str]]:

@@ -30,6 +30,7 @@ from testbed.analysis.details import TrialDetails
 from testbed.topology.model import Link, Network
 
 Point = tuple[float, float]
+Mark = tuple[float, str, int | None]  # seconds, text, number of the policy's line or None for all
 Pixels = npt.NDArray[np.float64]  # x, y
 Box = npt.NDArray[np.float64]  # x0, y0, x1, y1 in pixels
 
@@ -56,6 +57,8 @@ _HEAT = matplotlib.colors.LinearSegmentedColormap.from_list(
 MOST_LABELS = 40
 SHORT_LINK = 90.0  # pixels: a number on a shorter link would hide it
 NAME_SIZE, NUMBER_SIZE = 9.5, 8.5
+NEAR_MARKS = 0.03  # of the axis: numbers that are closer would hide each other
+WIDTH_OF_MARK = 0.026  # of the axis: a character of a mark's text
 _CENTRE = ("center", "center")
 _NAME_OFFSETS = (
     (0, 12),
@@ -121,9 +124,12 @@ def utilisation_plots(
     """A small picture for each link: utilisation of its busier direction over time, a line for each policy.
 
     The lines are those of each policy's first repeat: a mean over repeats would blur what happened when.
+    Where something was changed there is a line with its number, in the colour of the policy if it came at
+    another time under others.
     """
     first = {policy: trials[0] for policy, trials in by_policy.items()}
     end_s = max((trial.series_s[-1] for trial in first.values() if len(trial.series_s)), default=1.0)
+    marks = change_marks(list(first.values()), end_s)
     pictures = []
     with plt.rc_context({**_STYLE, "font.size": 9}):
         for number, link in enumerate(links):
@@ -133,8 +139,58 @@ def utilisation_plots(
                     axes.plot(trial.series_s, trial.series[link] * 100, **_line(index))
             axes.set(xlabel="s", ylabel="%", xlim=(0, end_s))
             axes.set_ylim(0, max(105, axes.get_ylim()[1]))
+            _draw_marks(axes, marks, end_s)
             pictures.append((link, _svg(figure, f"link{number}")))
     return pictures
+
+
+def change_marks(trials: Sequence[TrialDetails], end_s: float) -> list[Mark]:
+    """Marks of what was changed, at seconds since the swarm's start.
+
+    A change that came at nearly the same time in all trials is one mark, and so are changes that would be
+    drawn over each other.
+    """
+    near_s = NEAR_MARKS * end_s
+    times: dict[int, dict[int, float]] = defaultdict(dict)
+    for index, trial in enumerate(trials):
+        for change in trial.changes:
+            if change.effective_s is not None:
+                times[change.number + 1][index] = change.effective_s - trial.start_s
+    single: list[tuple[float, int, int | None]] = []
+    for number, at in times.items():
+        if len(at) == len(trials) and max(at.values()) - min(at.values()) <= near_s:
+            single.append((min(at.values()), number, None))
+        else:
+            single += [(at_s, number, line) for line, at_s in at.items()]
+    marks: list[Mark] = []
+    for at_s, number, whose in sorted(single, key=lambda item: item[:2]):
+        if marks and at_s - marks[-1][0] <= near_s and marks[-1][2] == whose:
+            marks[-1] = (marks[-1][0], f"{marks[-1][1]}, {number}", whose)
+        else:
+            marks.append((at_s, str(number), whose))
+    return marks
+
+
+def _draw_marks(axes: Axes, marks: Sequence[Mark], end_s: float) -> None:
+    """A line for each, its numbers above it: higher where they would cover others."""
+    taken: list[float] = []  # for each height, where on the axis the last text on it ends
+    for at_s, text, index in marks:
+        colour = MUTED if index is None else str(_line(index)["color"])
+        axes.axvline(at_s, color=colour, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        half = len(text) * WIDTH_OF_MARK / 2
+        height = next((n for n, end in enumerate(taken) if end < at_s / end_s - half), len(taken))
+        taken[height : height + 1] = [at_s / end_s + half]
+        axes.annotate(
+            text,
+            (at_s, 1),
+            (0, 1 + 8 * height),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color=TEXT if index is None else colour,
+        )
 
 
 def network_plot(network: Network, utilisation: Mapping[str, float], name: str) -> str:

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from testbed.errors import Problem, UserError
+from testbed.spec.events import Event, problems_in_events
 from testbed.spec.fields import Name, PopId
 from testbed.spec.loading import Document, Spec, load_document, unknown, validate
 from testbed.spec.topology import TopologySpec, refuse_experiment, topology_of
@@ -169,10 +170,14 @@ class ExperimentSpec(Spec):
     """The tracker that peers ask for others."""
     portals: PortalsSpec = PortalsSpec()
     """The hosts of the ISPs' portals."""
+    controller: Literal["ryu", "os-ken"] = "ryu"
+    """The framework that the SDN controller runs on."""
     congestion_control: Literal["cubic", "reno", "bbr"] = "cubic"
     """Of TCP, in all hosts."""
     timeout: Duration = Field(default=300.0, gt=0)
     """The longest that a trial downloads. Default: 300 s."""
+    events: list[Event] = Field(default_factory=list)
+    """What changes in mid-trial."""
 
     @property
     def policy_parameters(self) -> Mapping[str, Mapping[str, Any]]:
@@ -240,3 +245,4 @@ def check(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> I
     for key, access in (("tracker", spec.tracker.access), ("portals", spec.portals.access)):
         if access not in topology.access:
             yield unknown("access profile", access, topology.access, document.where((key, "access")))
+    yield from problems_in_events(spec.events, spec.timeout, document, topology)

@@ -10,9 +10,9 @@ import difflib
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from testbed.errors import Problem
 
@@ -137,7 +137,7 @@ def _keys_at(model: Any, location: Sequence[str | int]) -> list[str]:
     for step in location:
         model = _member(model, step)
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return list(model.model_fields)
+        return [field.alias or name for name, field in model.model_fields.items()]
     return []
 
 
@@ -147,11 +147,22 @@ def _member(annotation: Any, step: str | int) -> Any:
         field = annotation.model_fields.get(str(step))
         return _plain(field.annotation) if field else None
     arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _tagged(arguments[0], step)
     if get_origin(annotation) is dict:
         return _plain(arguments[1])
     if get_origin(annotation) in (list, tuple):
         return _plain(arguments[0])
     return annotation
+
+
+def _tagged(union: Any, tag: str | int) -> Any:
+    """The member of a discriminated union that pydantic chose, which it says as a step."""
+    for member in get_args(union):
+        plain, *marks = get_args(member) if get_origin(member) is Annotated else (member,)
+        if Tag(str(tag)) in marks:
+            return _plain(plain)
+    return None
 
 
 def _plain(annotation: Any) -> Any:

@@ -21,6 +21,7 @@ from testbed.emulation.network import QueueState
 from testbed.peers.transfers import TRANSFER_DTYPE, read_transfers
 from testbed.topology.model import Network
 from testbed.trial import record
+from testbed.trial.events import json_lines
 
 Queues = Mapping[tuple[str, str], QueueState]
 
@@ -39,6 +40,8 @@ def collect(
     record.write_table(folder, "peers", peer_rows(raw, network, client, start_ns))
     record.write_table(folder, "neighbours", _neighbour_rows(raw, network))
     record.write_table(folder, "links", link_rows(raw / "counters.jsonl", network, start_ns, queues))
+    record.write_table(folder, "pairs", pair_rows(raw / "counters.jsonl", start_ns))
+    record.write_table(folder, "switches", switch_rows(raw / "counters.jsonl", start_ns))
     record.write_table(folder, "announces", _announce_rows(raw / "announces.jsonl", network, start_ns))
     record.write_table(folder, "distances", _distance_rows(raw, network, start_ns))
     record.write_table(
@@ -124,9 +127,9 @@ def link_rows(
     before = {key: state for t_ns, queue in queues if t_ns <= start_ns for key, state in queue.items()}
     first: dict[tuple[str, str], tuple[int, int]] = {}
     seen: dict[tuple[str, str], int] = defaultdict(int)
-    for line in _json_lines(counters):
+    for line in json_lines(counters):
         t_ns, pop = line["monotonic_ns"], line["pop"]
-        for link_id, port in line["ports"].items():
+        for link_id, port in line.get("ports", {}).items():
             sent, received = (port[0], port[1]), (port[2], port[3])
             link = network.link_by_id[link_id]
             directions = [(pop, sent)]
@@ -154,10 +157,44 @@ def link_rows(
                 }
 
 
+def pair_rows(counters: Path, start_ns: int) -> Iterator[dict[str, Any]]:
+    """A row for each poll of each switch and each ISP that sent it something, counted as in `link_rows`."""
+    first: dict[tuple[str, str], tuple[int, int]] = {}
+    for line in json_lines(counters):
+        t_ns, pop = line["monotonic_ns"], line["pop"]
+        for isp, (count, packets) in line.get("pairs", {}).items():
+            if t_ns <= start_ns:
+                first[pop, isp] = (count, packets)
+                continue
+            base = first.get((pop, isp), (0, 0))
+            counted = {"bytes": count - base[0], "packets": packets - base[1]}
+            if counted["packets"]:
+                yield {"t_ns": t_ns - start_ns, "pop": pop, "src_isp": isp, **counted}
+
+
+def switch_rows(counters: Path, start_ns: int) -> Iterator[dict[str, Any]]:
+    """A row for each poll of each switch that says what it threw away, counted as in `link_rows`."""
+    first: dict[str, tuple[int, int]] = {}
+    by_meter: dict[str, dict[str, int]] = defaultdict(dict)  # one that is removed is not told of any more
+    for line in json_lines(counters):
+        t_ns, pop = line["monotonic_ns"], line["pop"]
+        if "unrouted" not in line:
+            continue
+        for meter, (_, packets) in line.get("metered", {}).items():
+            by_meter[pop][meter] = max(packets, by_meter[pop].get(meter, 0))
+        metered = sum(by_meter[pop].values())
+        if t_ns <= start_ns:
+            first[pop] = (line["unrouted"], metered)
+            continue
+        base = first.get(pop, (0, 0))
+        dropped = {"unrouted": line["unrouted"] - base[0], "metered": metered - base[1]}
+        yield {"t_ns": t_ns - start_ns, "pop": pop, **dropped}
+
+
 def _announce_rows(path: Path, network: Network, start_ns: int) -> Iterator[dict[str, Any]]:
     host_of = {host.ip: host.id for host in network.hosts}
     fields = record.TABLES["announces"].names
-    for line in _json_lines(path):
+    for line in json_lines(path):
         row = {**line, "t_ns": line["t_ns"] - start_ns, "host": host_of.get(line["ip"], line["ip"])}
         yield {name: row[name] for name in fields}
 
@@ -165,18 +202,6 @@ def _announce_rows(path: Path, network: Network, start_ns: int) -> Iterator[dict
 def _distance_rows(raw: Path, network: Network, start_ns: int) -> Iterator[dict[str, Any]]:
     for host in network.hosts:
         if host.role == "portal":
-            for line in _json_lines(raw / f"{host.id}.distances.jsonl"):
+            for line in json_lines(raw / f"{host.id}.distances.jsonl"):
                 # Published before the start: in force from the start on.
                 yield {**line, "isp": host.isp, "t_ns": max(0, line["t_ns"] - start_ns)}
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file that a process may have been writing when it ended: a torn last one is left out."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return

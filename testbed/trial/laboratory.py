@@ -18,8 +18,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from testbed.controller.client import Controller
 from testbed.controller.rules import port_numbers
 from testbed.emulation import fidelity
+from testbed.emulation.agent import LinkAgent
 from testbed.emulation.blueprint import HOST_DEVICE
 from testbed.emulation.capabilities import Engines
 from testbed.emulation.journal import Journal
@@ -31,17 +33,20 @@ from testbed.peers.content import Content, make_content
 from testbed.trial import configuration, preflight, record
 from testbed.trial.collect import Queues, collect
 from testbed.trial.configuration import Paths
-from testbed.trial.events import Emit, Event, EventLog, Progress
+from testbed.trial.events import Emit, Event, EventLog, Progress, json_lines
+from testbed.trial.history import read_history
 from testbed.trial.plan import TrialPlan
 from testbed.trial.provenance import notes, versions
 from testbed.trial.services import Services
 from testbed.trial.swarm import PeerStart, Swarm
+from testbed.trial.timeline import Timeline
 from testbed.trial.verdict import doubts
 
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
 _PINGS = 11
 _DYING_S = 0.5
 _EMPTYING_S = 5.0
+_LOOK_S = 0.05
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -54,6 +59,8 @@ class _Measured:
     samples: list[fidelity.Sample] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
+    failed_changes: list[str] = field(default_factory=list)
+    not_reached: list[str] = field(default_factory=list)
     active_ns: tuple[int, int] = (0, 0)
     timings_s: dict[str, float] = field(default_factory=dict)
     recorded: bool = False
@@ -90,6 +97,7 @@ class Laboratory:
                 self.plan.routes,
                 congestion_control=self.plan.experiment.congestion_control,
             )
+            self._link_agent = LinkAgent(self.net, self.paths.link_agent_socket)
             self._services = Services(self.plan, self.paths, self.supervisor, self.net)
         except BaseException:
             self._journal.close()
@@ -99,6 +107,7 @@ class Laboratory:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         # A second Ctrl-C must not leave half of it behind, nor a disk that is full.
         with _interrupts_held(), closing(self._journal), closing(self._events):
+            self._link_agent.close()
             self.net.stop()
             self.supervisor.stop_all()
             if error is not None:
@@ -109,11 +118,15 @@ class Laboratory:
         network = self.plan.network
         what = f"{len(network.pops)} switches, {len(network.hosts)} hosts, {len(network.links)} links"
         self._services.launch_controller()
-        self._step("network", f"building {what}", lambda: self.net.build(self.supervisor, self.paths.logs))
+        self._step("network", f"building {what}", self._build_network)
 
     def install_rules(self) -> None:
         """Connect the switches to the controller; done when every switch has confirmed every rule."""
-        self._step("controller", "installing rules through Ryu", self._services.connect_controller)
+        self._step(
+            "controller",
+            f"installing rules through {self.plan.experiment.controller}",
+            self._services.connect_controller,
+        )
 
     def check_paths(self) -> None:
         """Ping from the tracker to one host at every PoP. Raises RunError naming pairs without an answer."""
@@ -127,7 +140,7 @@ class Laboratory:
         self._step("preflight", what, lambda: self._measure_links(pings, transfers))
 
     def start_portals(self) -> None:
-        count = len(self.plan.portal_hosts)
+        count = len(self.plan.portal_hosts) - len(self.plan.adopters)
         self._step("portals", f"starting {count} ISP portals", self._services.start_portals)
 
     def start_tracker(self) -> None:
@@ -136,7 +149,7 @@ class Laboratory:
         self._step("tracker", what, self._services.start_tracker)
 
     def run_swarm(self) -> None:
-        """Let the peers come, download and leave."""
+        """Let the peers come, download and leave, and change what the experiment says meanwhile."""
         plan, measured = self.plan, self._measured
         self._emit(Event("step", f"downloading: {len(plan.leechers)} leechers"))
         begun = time.monotonic()
@@ -153,14 +166,22 @@ class Laboratory:
         measured.queues.append((time.monotonic_ns(), self._all_queues()))
         self._events.start()
         self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
-        with closing(fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())) as probe:
+        probe = fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())
+        with closing(probe), closing(self._timeline()) as timeline:
             measured.unfinished = swarm.watch(
-                plan.arrivals, plan.experiment.timeout, lambda progress: self._second(progress, probe)
+                plan.arrivals,
+                plan.experiment.timeout,
+                lambda progress: self._second(progress, probe),
+                timeline.turn,
             )
-        leechers = {host.id for host in plan.leechers}
-        first = min(arrival.start_s for arrival in plan.arrivals if arrival.host in leechers)
-        measured.active_ns = (round(first * 1e9), self._now_ns())
-        self._events.write("swarm_ended", unfinished=len(measured.unfinished))
+            leechers = {host.id for host in plan.leechers}
+            first = min(arrival.start_s for arrival in plan.arrivals if arrival.host in leechers)
+            measured.active_ns = (round(first * 1e9), self._now_ns())
+            self._events.write("swarm_ended", unfinished=len(measured.unfinished))
+            while not timeline.settled():
+                self._services.watch(_LOOK_S)
+            timeline.end()
+        measured.failed_changes, measured.not_reached = timeline.failed, timeline.not_reached
         measured.killed = [process.name for process in swarm.leave()]
         measured.timings_s["swarm"] = round(time.monotonic() - begun, 3)
 
@@ -185,12 +206,13 @@ class Laboratory:
             measured.queues,
             measured.samples,
         )
+        self._events.merge(json_lines(self.paths.raw / "controller-events.jsonl"))
 
     def write_manifest(self) -> dict[str, Any]:
         """The manifest, which makes the folder whole. Returns what it says."""
         plan, measured = self.plan, self._measured
         before = [finding.reason for finding in measured.preflight if finding.reason]
-        reasons = [*before, *fidelity.judge(measured.samples), *self._doubts()]
+        reasons = [*before, *fidelity.judge(measured.samples), *self._doubts(), *measured.failed_changes]
         manifest = {
             "trial": plan.id,
             "experiment": plan.experiment.name,
@@ -201,10 +223,10 @@ class Laboratory:
             "scale": plan.scale,
             "seed": plan.seed,
             "spec_file": plan.file,
-            "spec": plan.experiment.model_dump(mode="json"),
+            "spec": plan.experiment.model_dump(mode="json", by_alias=True),
             "verdict": "suspect" if reasons else "valid",
             "reasons": reasons,
-            "notes": notes(self.engines, plan.scale),
+            "notes": [*notes(self.engines, plan.scale), *self._not_reached()],
             "preflight": [finding.row() for finding in measured.preflight],
             "active_ns": list(measured.active_ns),
             "content_bytes": plan.experiment.swarm.content.size,
@@ -221,6 +243,10 @@ class Laboratory:
         return manifest
 
     # How the steps are done.
+
+    def _build_network(self) -> None:
+        self.net.build(self.supervisor, self.paths.logs)
+        self._link_agent.start()
 
     def _wait_for(self, queues: Callable[[], Queues]) -> None:
         """Wait until these queues are empty, for some seconds."""
@@ -304,6 +330,22 @@ class Laboratory:
             )
         return found
 
+    def _timeline(self) -> Timeline:
+        return Timeline(
+            self.plan.changes,
+            lambda: Controller(self.paths.controller_socket, self.paths.controller_token),
+            self._services,
+            self._events,
+            lambda text: self._emit(Event("change", text)),
+        )
+
+    def _not_reached(self) -> list[str]:
+        """A note of the changes that came to nothing, as the swarm was done before."""
+        plan, texts = self.plan, self._measured.not_reached
+        if not texts:
+            return []
+        return [f"{plan.policy}, repeat {plan.repeat + 1} was over before: {'; '.join(texts)}."]
+
     def _all_queues(self) -> Queues:
         return {**self.net.queues(), **self.net.uplink_queues()}
 
@@ -354,6 +396,8 @@ class Laboratory:
             self.plan.experiment.timeout,
             self._measured.active_ns,
             self.engines.datapath,
+            read_history(self.plan.network, json_lines(self._folder / record.EVENTS)),
+            record.read_table(self._folder, "switches"),
         )
 
     def _keep_what_there_is(self, error: BaseException) -> None:

@@ -24,6 +24,7 @@ from testbed.topology.routes import Routes, unreachable_pairs
 from testbed.topology.routing import compute_routes
 from testbed.topology.scaling import scaled
 from testbed.tracker import policies
+from testbed.trial.changes import Change, adopters, changes_of
 
 SEEDS_FIRST_S = 1.0
 """Seeds are there this long before the first leecher can come."""
@@ -56,6 +57,7 @@ class TrialPlan:
     routes: Routes
     arrivals: tuple[Arrival, ...]
     scale: float = 1.0
+    changes: tuple[Change, ...] = ()
 
     @property
     def leechers(self) -> tuple[Host, ...]:
@@ -70,6 +72,11 @@ class TrialPlan:
         """ISP -> the host of its portal, for the ISPs that have one."""
         return {host.isp: host for host in self.network.hosts if host.role == "portal"}
 
+    @property
+    def adopters(self) -> frozenset[str]:
+        """The ISPs whose portals start in mid-trial."""
+        return adopters(self.experiment.events)
+
 
 def plan_trials(
     spec: ExperimentSpec,
@@ -82,11 +89,13 @@ def plan_trials(
 
     `scale` (over 0, at most 1) is a factor on all rates, and by it times of the swarm are divided.
     `environment` is what decides the outcome beside the files: versions of the programs, kernel features.
-    Raises UserError for an unknown policy, wrong parameters, addresses that run out, PoPs without a route.
+    Raises UserError for an unknown policy, wrong parameters, addresses that run out, PoPs without a route,
+    events of links that are not there.
     """
     _check_policies(spec, document)
     network = scaled(_compile(spec, document, topology), scale)
     spec = _slowed(spec, scale)
+    changes = changes_of(spec.events, document, network, scale)
     routes = compute_routes(network)
     _check_reachable(network, routes, document)
     trials = []
@@ -109,6 +118,7 @@ def plan_trials(
                     routes=routes,
                     arrivals=arrivals,
                     scale=scale,
+                    changes=changes,
                 )
             )
     return tuple(trials)
@@ -123,8 +133,8 @@ def _slowed(spec: ExperimentSpec, scale: float) -> ExperimentSpec:
     """The experiment with the times that belong to the swarm's progress divided by `scale`.
 
     A download takes 1 / scale of its time. So that as much of it is done when the last leecher comes, when a
-    peer announces again and when a portal's answer is old, these times grow alike. Delays stay, and the
-    client's own timers.
+    peer announces again, when a portal's answer is old and when something changes, these times grow alike.
+    Delays stay, and the client's own timers.
     """
     if scale == 1:
         return spec
@@ -135,6 +145,10 @@ def _slowed(spec: ExperimentSpec, scale: float) -> ExperimentSpec:
             "tracker": spec.tracker.model_copy(update={"interval": spec.tracker.interval / scale}),
             "portals": spec.portals.model_copy(update={"refresh": spec.portals.refresh / scale}),
             "timeout": spec.timeout / scale,
+            "events": [
+                event if event.at is None else event.model_copy(update={"at": event.at / scale})
+                for event in spec.events
+            ],
         }
     )
 
@@ -181,7 +195,17 @@ def _arrivals(spec: ExperimentSpec, network: Network, seed: int) -> tuple[Arriva
 def _digest(spec: ExperimentSpec, network: Network, cell: Mapping[str, Any]) -> str:
     """Twelve hex digits over all that decides the outcome of a cell, and nothing that does not."""
     cell_of_spec = spec.model_dump(
-        mode="json", include={"swarm", "client", "tracker", "portals", "congestion_control", "timeout"}
+        mode="json",
+        include={
+            "swarm",
+            "client",
+            "tracker",
+            "portals",
+            "controller",
+            "congestion_control",
+            "timeout",
+            "events",
+        },
     )
     content = {"spec": cell_of_spec, "network": asdict(network), "cell": cell}
     text = json.dumps(content, sort_keys=True, default=str)

@@ -30,7 +30,18 @@ def notes(engines: Engines, scale: float = 1.0) -> list[str]:
 
 def versions() -> dict[str, str]:
     """The versions of the programs and libraries that take part in a trial."""
-    packages = ("libtorrent", "ryu", "eventlet", "aiohttp", "numpy", "numba", "pyarrow", "pydantic", "Jinja2")
+    packages = (
+        "libtorrent",
+        "ryu",
+        "os-ken",
+        "eventlet",
+        "aiohttp",
+        "numpy",
+        "numba",
+        "pyarrow",
+        "pydantic",
+        "Jinja2",
+    )
     return {
         "testbed": testbed.__version__,
         "python": platform.python_version(),

@@ -78,6 +78,22 @@ TABLES: Mapping[str, pa.Schema] = {
             ("backlog", pa.int64()),
         ]
     ),
+    # IP packets that reached the PoP `pop` since the trial's start, by the ISP of who sent them, its own
+    # included. A row each second for each ISP that sent any.
+    "pairs": pa.schema(
+        [
+            ("t_ns", pa.int64()),
+            ("pop", _NAME),
+            ("src_isp", _NAME),
+            ("bytes", pa.int64()),
+            ("packets", pa.int64()),
+        ]
+    ),
+    # Packets that a switch threw away by its rules since the trial's start: `unrouted` met no rule, `metered`
+    # were over the limit of a meter. A row each second for each switch.
+    "switches": pa.schema(
+        [("t_ns", pa.int64()), ("pop", _NAME), ("unrouted", pa.int64()), ("metered", pa.int64())]
+    ),
     # One row for each announce that the tracker answered; the last three split `returned` by class.
     "announces": pa.schema(
         [

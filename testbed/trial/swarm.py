@@ -58,16 +58,19 @@ class Swarm:
         arrivals: Sequence[Arrival],
         timeout_s: float,
         each_second: Callable[[Progress], None],
+        each_turn: Callable[[float, float], None] = lambda _, __: None,
     ) -> list[str]:
         """Run the swarm; returns the leechers that were not done in time. Raises RunError if a process dies.
 
-        Every process of the run counts: a dead portal, tracker, switch or controller ends the trial too.
+        `each_turn` is called many times a second, until the swarm is over, with the seconds since its start
+        and the share of the leechers that are done. Every process of the run counts: a dead portal, tracker,
+        switch or controller ends the trial too.
         """
         self._states = {host: _PeerState(peer.role) for host, peer in self.peers.items()}
         inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         inbox.bind(str(self.progress_socket))
         try:
-            return self._loop(arrivals, timeout_s, each_second, inbox)
+            return self._loop(arrivals, timeout_s, each_second, each_turn, inbox)
         finally:
             inbox.close()
             self.progress_socket.unlink(missing_ok=True)
@@ -81,11 +84,13 @@ class Swarm:
         arrivals: Sequence[Arrival],
         timeout_s: float,
         each_second: Callable[[Progress], None],
+        each_turn: Callable[[float, float], None],
         inbox: socket.socket,
     ) -> list[str]:
         start = time.monotonic()
         waiting = deque(sorted(arrivals, key=lambda arrival: arrival.start_s))
         next_second = 1.0
+        leechers = {host: state for host, state in self._states.items() if state.role == "leecher"}
         while True:
             elapsed = time.monotonic() - start
             while waiting and waiting[0].start_s <= elapsed:
@@ -94,10 +99,11 @@ class Swarm:
             if elapsed >= next_second:
                 next_second = max(next_second + 1.0, elapsed)
                 each_second(self._progress(elapsed, timeout_s))
-            unfinished = [h for h, s in self._states.items() if s.role == "leecher" and not s.completed]
+            unfinished = [host for host, state in leechers.items() if not state.completed]
             if not unfinished or elapsed > timeout_s:
                 each_second(self._progress(elapsed, timeout_s))
                 return unfinished
+            each_turn(elapsed, (len(leechers) - len(unfinished)) / len(leechers))
             pause = min(_TURN_S, waiting[0].start_s - elapsed) if waiting else _TURN_S
             for process in self.supervisor.deaths(max(0.001, pause)):
                 raise process.death()

@@ -18,6 +18,7 @@ import pyarrow as pa
 from testbed.emulation.links import needs_offload, shaping
 from testbed.spec.units import FRAME_BYTES, format_rate
 from testbed.topology.model import Network
+from testbed.trial.history import NOTED_S, History, Move
 
 LOSS_LIMIT = 0.001
 """Of what a switch received, more than this may not be lost between its ports, nor come from nowhere."""
@@ -30,6 +31,12 @@ SECOND_TOLERANCE = 1.1
 
 SHARE_OF_SECONDS = 0.1
 """One such second may be an answer that came late; more than this share of all seconds is not."""
+
+REROUTE_S = 1.0
+"""A cut is noted, and senders hear of it, within this time; what they send until then is lost."""
+
+HANDFUL = 20
+"""So many packets may meet no rule; of many packets `LOSS_LIMIT` may."""
 
 _NAMED = 3
 _LARGEST_SEGMENT_BYTES = 65536
@@ -46,18 +53,24 @@ def doubts(
     timeout_s: float,
     active_ns: tuple[int, int],
     datapath: str,
+    history: History | None = None,
+    switches: pa.Table | None = None,
 ) -> list[str]:
     """The reasons that a trial's tables give; `active_ns` is the time of the swarm since the start.
 
-    `datapath` is that of Open vSwitch, as in `testbed.emulation.capabilities.Engines`.
+    `datapath` is that of Open vSwitch, as in `testbed.emulation.capabilities.Engines`. `history` is what the
+    links were set to over time; without it they stayed as they were built.
     """
+    history = history or History(network)
+    balances, thrown_away = _balances(links, history), _thrown_away(switches)
     return [
         *_unfinished(unfinished, network, timeout_s),
         *_corrupt(peers),
         *_incomplete_records(peers, transfers, content_bytes),
-        *_lossy_switches(network, links, datapath),
-        *_fast_links(network, links, active_ns),
-        *_unexplained_drops(network, links),
+        *_lossy_switches(network, balances, thrown_away, datapath),
+        *_without_rule(network, balances, thrown_away, history),
+        *_fast_links(links, active_ns, history),
+        *_unexplained_drops(network, links, history),
     ]
 
 
@@ -105,31 +118,43 @@ class _Balance:
     bytes_out: int = 0
     dropped: int = 0
     refused: int = 0  # of those dropped, what no random loss explains
+    cut: int = 0  # what may have been lost where a link was cut, at most
+    uncounted: int = 0  # what meters may have dropped and never told, at most
 
 
-def _lossy_switches(network: Network, links: pa.Table, datapath: str) -> Iterator[str]:
+@dataclass
+class _ThrownAway:
+    """Packets that a switch dropped by its rules."""
+
+    unrouted: int = 0
+    metered: int = 0
+
+
+def _thrown_away(switches: pa.Table | None) -> Mapping[str, _ThrownAway]:
+    found: dict[str, _ThrownAway] = defaultdict(_ThrownAway)
+    for row in switches.to_pylist() if switches is not None else ():
+        found[row["pop"]] = _ThrownAway(row["unrouted"], row["metered"])
+    return found
+
+
+def _lossy_switches(
+    network: Network,
+    balances: Mapping[str, _Balance],
+    thrown_away: Mapping[str, _ThrownAway],
+    datapath: str,
+) -> Iterator[str]:
     """Switches that lost packets for which no link's queue answers, or sent what they had not received.
 
     Where a queue refuses a packet, a userspace Open vSwitch throws away what else it meant to send there in
     that moment, so as many again as full queues count are theirs too: packets that a link loses at random are
-    refused to nobody. How large they were is not known: bytes lost are exact where no queue dropped any.
+    refused to nobody. How large they were is not known: bytes lost are exact where no queue dropped any, no
+    rule threw packets away, and no link was cut. A meter that goes takes its last count with it: it can't
+    have dropped more than the switch received from one count to the next.
     """
-    balances: dict[str, _Balance] = defaultdict(_Balance)
-    for row in _last_rows(links):
-        into = balances[network.link_by_id[row["link"]].other(row["direction"])]
-        into.packets_in += row["packets"]
-        into.bytes_in += row["bytes"]
-        out = balances[row["direction"]]
-        out.packets_out += row["packets"]
-        out.bytes_out += row["bytes"]
-        dropped = row["drops"] or 0
-        out.dropped += dropped
-        loss = network.link_by_id[row["link"]].direction(row["direction"]).loss
-        least, _ = _at_random(loss, row["packets"] + dropped)
-        out.refused += max(0, dropped - least)
     for pop in network.pops:
-        found = balances[pop.id]
-        lost = found.packets_in - found.packets_out - found.dropped
+        found, thrown = balances[pop.id], thrown_away[pop.id]
+        explained = found.dropped + thrown.unrouted + thrown.metered + found.cut + found.uncounted
+        lost = found.packets_in - found.packets_out - explained
         if datapath == "netdev":
             lost -= found.refused
         lost_bytes = found.bytes_in - found.bytes_out
@@ -138,7 +163,7 @@ def _lossy_switches(network: Network, links: pa.Table, datapath: str) -> Iterato
             yield (
                 f"the switch of {pop.id} lost {lost} of {found.packets_in} packets beyond what queues dropped"
             )
-        elif not found.dropped and lost_bytes > most_bytes:
+        elif not explained and lost_bytes > most_bytes:
             yield (
                 f"the switch of {pop.id} lost {lost_bytes} of {found.bytes_in} bytes, "
                 "and no queue dropped any"
@@ -147,67 +172,168 @@ def _lossy_switches(network: Network, links: pa.Table, datapath: str) -> Iterato
             yield f"the switch of {pop.id} sent {-lost_bytes} bytes more than it received, {found.bytes_in}"
 
 
-def _fast_links(network: Network, links: pa.Table, active_ns: tuple[int, int]) -> Iterator[str]:
+def _balances(links: pa.Table, history: History) -> Mapping[str, _Balance]:
+    balances: dict[str, _Balance] = defaultdict(_Balance)
+    for (name, source), rows in _by_direction(links).items():
+        row, link = rows[-1], history.network.link_by_id[name]
+        into, out = balances[link.other(source)], balances[source]
+        into.packets_in += row["packets"]
+        into.bytes_in += row["bytes"]
+        out.packets_out += row["packets"]
+        out.bytes_out += row["bytes"]
+        dropped = row["drops"] or 0
+        out.dropped += dropped
+        least, _ = _at_random(history, name, source, rows, dropped)
+        out.refused += max(0, dropped - least)
+        for before, after in pairwise(rows):
+            if any(before["t_ns"] <= at_ns < after["t_ns"] for at_ns in history.uncounted):
+                into.uncounted += after["packets"] - before["packets"]
+        for move in history.moves:
+            if move.link == name:
+                # Which of the two ends counted a packet that was lost between them is not known.
+                most = _lost_by(move, source, row, history)
+                into.cut += most
+                out.cut += most
+    return balances
+
+
+def _lost_by(move: Move, source: str, last: Mapping[str, Any], history: History) -> int:
+    """The most packets that one direction of a link can lose when it goes down or comes up.
+
+    That is what its rate sends until all switches have other routes and senders know, what is on the wire,
+    and what waits in its queue, in packets of the size that it carries.
+    """
+    settings = history.settings(move.link, source)
+    direction = [way for at_ns, way in settings if at_ns <= move.begin_ns][-1]
+    seconds: float = (min(move.end_ns, last["t_ns"]) - move.begin_ns) / 1e9 + REROUTE_S + direction.delay_s
+    wanted = shaping(direction, emulate_delay=False)
+    queue_bytes = wanted.queue_bytes or (wanted.queue_packets or 0) * FRAME_BYTES
+    size_bytes: float = last["bytes"] / last["packets"] if last["packets"] else FRAME_BYTES
+    sent_bytes = max(0.0, seconds) * direction.rate_bps / 8 + queue_bytes
+    return math.ceil(sent_bytes / size_bytes)
+
+
+def _without_rule(
+    network: Network,
+    balances: Mapping[str, _Balance],
+    thrown_away: Mapping[str, _ThrownAway],
+    history: History,
+) -> Iterator[str]:
+    """Switches that had no rule for packets, although no link was cut that could be the reason."""
+    if history.moves:
+        return
+    for pop in network.pops:
+        unrouted, received = thrown_away[pop.id].unrouted, balances[pop.id].packets_in
+        if unrouted > max(HANDFUL, LOSS_LIMIT * received):
+            yield f"the switch of {pop.id} had no rule for {unrouted} of {received} packets"
+
+
+def _fast_links(links: pa.Table, active_ns: tuple[int, int], history: History) -> Iterator[str]:
     """Links that carried more than their rate over the whole time, or in too many single seconds."""
     begin_ns, end_ns = active_ns
     for (name, source), rows in _by_direction(links).items():
-        direction = network.link_by_id[name].direction(source)
-        limit = direction.rate_bps
-        burst_bits = shaping(direction, emulate_delay=False).burst_bytes * 8
+        burst_bits = max(
+            shaping(direction, emulate_delay=False).burst_bytes * 8
+            for _, direction in history.settings(name, source)
+        )
         # What a queue sends when the swarm has ended took its time too.
         last = next((row for row in rows if row["t_ns"] >= end_ns), rows[-1])
-        seconds = (max(last["t_ns"], end_ns) - begin_ns) / 1e9
-        rate = (last["bytes"] * 8 - burst_bits) / seconds if seconds > 0 else 0.0
-        if rate > RATE_TOLERANCE * limit:
-            yield (
-                f"link {name} carried {format_rate(rate)} from {source}, and it is set to "
-                f"{format_rate(limit)}"
-            )
+        until_ns = max(last["t_ns"], end_ns)
+        seconds = (until_ns - begin_ns) / 1e9
+        bits = last["bytes"] * 8 - burst_bits
+        set_to = f"it is set to {format_rate(history.mean_rate_bps(name, source, begin_ns, until_ns))}"
+        if len(history.settings(name, source)) > 1:
+            set_to += " in the mean"
+        if seconds > 0 and bits > RATE_TOLERANCE * history.most_bits(name, source, begin_ns, until_ns):
+            yield f"link {name} carried {format_rate(bits / seconds)} from {source}, and {set_to}"
             continue
         over = [
-            (bits - burst_bits) / seconds
-            for bits, seconds in _windows(rows)
-            if bits - burst_bits > SECOND_TOLERANCE * limit * seconds
+            (bits - burst_bits) / ((after_ns - before_ns) / 1e9)
+            for bits, before_ns, after_ns in _windows(rows)
+            if bits - burst_bits > SECOND_TOLERANCE * history.most_bits(name, source, before_ns, after_ns)
         ]
         if len(over) > SHARE_OF_SECONDS * (len(rows) - 1):
             yield (
                 f"link {name} carried up to {format_rate(max(over))} from {source} in {len(over)} of "
-                f"{len(rows) - 1} seconds, and it is set to {format_rate(limit)}"
+                f"{len(rows) - 1} seconds, and {set_to}"
             )
 
 
-def _windows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, float]]:
-    """(bits, seconds) between each two polls."""
+def _windows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int, int]]:
+    """(bits, from ns, to ns) between each two polls."""
     for before, after in pairwise(rows):
         if after["t_ns"] > before["t_ns"]:
-            yield (after["bytes"] - before["bytes"]) * 8, (after["t_ns"] - before["t_ns"]) / 1e9
+            yield (after["bytes"] - before["bytes"]) * 8, before["t_ns"], after["t_ns"]
 
 
-def _unexplained_drops(network: Network, links: pa.Table) -> Iterator[str]:
+def _unexplained_drops(network: Network, links: pa.Table, history: History) -> Iterator[str]:
     """Links that dropped packets although their queue can't have been full, nor is the loss they are set to.
 
     A queue that was full is sent within seconds after it: where a link did not carry as many bytes around a
-    drop as its queue holds, the drop was not the queue's.
+    drop as its queue holds, the drop was not the queue's. A link that is cut loses what waits in its queue.
     """
     largest_bytes = _LARGEST_SEGMENT_BYTES if needs_offload(network) else FRAME_BYTES
     for (name, source), rows in _by_direction(links).items():
-        direction = network.link_by_id[name].direction(source)
-        wanted = shaping(direction, emulate_delay=False)
-        full_bytes = wanted.queue_bytes or (wanted.queue_packets or 0) * _SMALLEST_FRAME_BYTES
-        drops = sum(dropped for dropped, carried in _drops(rows) if carried + largest_bytes < full_bytes)
-        _, most = _at_random(direction.loss, rows[-1]["packets"] + drops)
+        # A rate that changes may change the queue; the shortest is full first.
+        full_bytes = min(
+            wanted.queue_bytes or (wanted.queue_packets or 0) * _SMALLEST_FRAME_BYTES
+            for _, direction in history.settings(name, source)
+            for wanted in (shaping(direction, emulate_delay=False),)
+        )
+        moved_ns = [move.begin_ns for move in history.moves if move.link == name]
+        drops = sum(
+            look.dropped
+            for look in _drops(rows)
+            if look.carried_bytes + largest_bytes < full_bytes
+            and not any(look.begin_ns <= at_ns <= look.end_ns for at_ns in moved_ns)
+        )
+        _, most = _at_random(history, name, source, rows, drops)
         if drops > most:
             yield f"link {name} dropped {drops} packets from {source} while its queue was not full"
 
 
-def _at_random(loss: float, packets: int) -> tuple[int, int]:
-    """How many of so many packets a random loss takes, at least and at most: five standard deviations."""
-    mean, off = loss * packets, 5 * math.sqrt(loss * (1 - loss) * packets)
-    return max(0, round(mean - off)), round(mean + off)
+def _at_random(
+    history: History, link: str, source: str, rows: Sequence[Mapping[str, Any]], dropped: int
+) -> tuple[int, int]:
+    """How many packets a link's random losses take, at least and at most: five standard deviations.
+
+    `dropped` are those that did not get as far as to be counted. Around a change of the loss, by as much as
+    two counts are apart, the lower and the higher one hold.
+    """
+    settings = history.settings(link, source)
+    if len(settings) == 1:
+        loss, packets = settings[0][1].loss, rows[-1]["packets"] + dropped
+        low = high = [(loss, packets)]
+    else:
+        low, high, seen_drops = [], [], 0
+        for before, after in pairwise([{"t_ns": 0, "packets": 0}, *rows]):
+            near_ns = max(after["t_ns"] - before["t_ns"], 0) + NOTED_S * 1e9
+            losses = [
+                way.loss
+                for _, way in history.between(link, source, before["t_ns"] - near_ns, after["t_ns"] + near_ns)
+            ] or [settings[-1][1].loss]
+            packets = after["packets"] - before["packets"]
+            low.append((min(losses), packets))
+            now_drops = max(seen_drops, after["drops"] or 0)
+            high.append((max(losses), packets + now_drops - seen_drops))
+            seen_drops = now_drops
+    least = sum(loss * n for loss, n in low) - 5 * math.sqrt(sum(p * (1 - p) * n for p, n in low))
+    most = sum(loss * n for loss, n in high) + 5 * math.sqrt(sum(p * (1 - p) * n for p, n in high))
+    return max(0, round(least)), round(most)
 
 
-def _drops(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
-    """(packets dropped, bytes carried around that time), for each span between two looks at a queue.
+@dataclass(frozen=True)
+class _Drops:
+    """What a queue dropped between two looks at it, and what its link carried around that time."""
+
+    dropped: int
+    carried_bytes: int
+    begin_ns: int
+    end_ns: int
+
+
+def _drops(rows: Sequence[Mapping[str, Any]]) -> Iterator[_Drops]:
+    """The spans between two looks at a queue in which it dropped packets.
 
     Queues are read up to a second before the counters and empty into the next, so a row on both sides counts.
     """
@@ -216,14 +342,11 @@ def _drops(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
         if row["drops"] is None:
             continue
         if row["drops"] > seen_drops:
-            before = rows[since - 1]["bytes"] if since else 0
-            yield row["drops"] - seen_drops, rows[min(number + 1, len(rows) - 1)]["bytes"] - before
+            before = rows[since - 1] if since else {"bytes": 0, "t_ns": 0}
+            last = rows[min(number + 1, len(rows) - 1)]
+            dropped, carried = row["drops"] - seen_drops, last["bytes"] - before["bytes"]
+            yield _Drops(dropped, carried, before["t_ns"], last["t_ns"])
         seen_drops, since = row["drops"], number
-
-
-def _last_rows(links: pa.Table) -> list[dict[str, Any]]:
-    """The last sample of each link direction; counters only grow."""
-    return [rows[-1] for rows in _by_direction(links).values()]
 
 
 def _by_direction(links: pa.Table) -> Mapping[tuple[str, str], list[dict[str, Any]]]:

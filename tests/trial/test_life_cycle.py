@@ -170,6 +170,115 @@ def test_a_second_call_runs_nothing(finished: Path) -> None:
     assert {path: (path / "manifest.json").stat().st_mtime_ns for path in whole_trials(finished)} == before
 
 
+# --- changes in mid-trial --------------------------------------------------------------------------------
+
+# The carrier's two PoPs have a second way to each other.
+RING = TOPOLOGY.replace(
+    "      edge: {at: [48.0, 2.0]}\n", "      edge: {at: [48.0, 2.0]}\n      far: {}\n"
+).replace(
+    "weight: 3}\n",
+    "weight: 3}\n"
+    + "".join(
+        f"      - {{between: [far, {pop}], capacity: 50 Mbit/s, delay: 1 ms}}\n" for pop in ("hub", "edge")
+    ),
+)
+INNER, BORDER = "carrier.hub--carrier.edge", "left.one--carrier.hub"
+CHANGES = """\
+events:
+  - {at: 2 s, link: carrier.edge--carrier.hub, state: down}
+  - {at: 3 s, link: carrier.hub--left.one, rate: [3 Mbit/s, 4 Mbit/s], delay: 10 ms}
+  - {at: 3 s, meter: slow, isp: left, class: bittorrent, rate: 1 Mbit/s}
+  - {at: 4 s, tracker: restart}
+  - {at: 4 s, portal: left, state: down}
+  - {at: 5 s, portal: left, state: up}
+  - {at: 5 s, adopts: right}
+  - {at: 6 s, controller: restart}
+  - {at: 6 s, link: carrier.hub--carrier.edge, state: up}
+  - {at: 7 s, meter: slow, state: removed}
+  - {when: 99 %, tracker: restart}
+"""
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trial in which everything is changed that can be."""
+    folder = tmp_path_factory.mktemp("changed")
+    file = experiment(folder, ONE_POLICY, ("1 MiB", "3 MiB"))
+    (folder / "small.yaml").write_text(RING)
+    file.write_text(file.read_text() + CHANGES)
+    with Running("run", file, folder=folder) as command:
+        tag = command.until(lambda: [run.tag for run in runs() if run.pid == command.process.pid])[0]
+        assert command.ends_with() == 0, command.said()
+    assert traces.of_run(tag) == []
+    (trial,) = whole_trials(folder)
+    return trial
+
+
+def events_of(trial: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (trial / "events.jsonl").read_text().splitlines()]
+
+
+def test_every_change_that_was_reached_took_effect_and_is_noted(changed: Path) -> None:
+    events = events_of(changed)
+    done = {event["number"]: event for event in events if event["event"] == "change"}
+    assert [event for event in events if event["event"] == "change_failed"] == []
+    assert sorted(done) == list(range(10))
+    for number, at_s in enumerate((2, 3, 3, 4, 4, 5, 5, 6, 6, 7)):
+        assert at_s * 10**9 <= done[number]["asked_ns"] <= done[number]["effective_ns"]
+        assert done[number]["spec"]["at"] == f"{at_s} s"
+    assert [event["number"] for event in events if event["event"] == "change_not_reached"] == [10]
+    manifest = json.loads((changed / "manifest.json").read_text())
+    assert any("tracker restarted" in note for note in manifest["notes"])
+    assert manifest["spec"]["events"][2]["class"] == "bittorrent"
+
+
+def test_what_the_controller_noted_is_among_the_events_in_order_of_time(changed: Path) -> None:
+    events = events_of(changed)
+    times = [event["t_ns"] for event in events if event["t_ns"] is not None]
+    assert times == sorted(times)
+    noted = [event for event in events if event["event"] == "controller" and event["t_ns"] is not None]
+    links = [(event["link"], event["state"]) for event in noted if event["kind"] == "link"]
+    assert links == [(INNER, "down"), (INNER, "up")]
+    failed = [tuple(event["failed"]) for event in noted if event["kind"] == "routes"]
+    assert list(dict.fromkeys(failed)) == [(INNER,), ()]
+    (change,) = [event for event in noted if event["kind"] == "change"]
+    assert change["link"] == BORDER
+    rates = [change[way]["rate_bps"] for way in ("forward", "backward")]
+    assert rates == [4_000_000, 3_000_000]  # the link's own first end is left.one
+
+
+def test_programs_that_restart_go_on_with_their_records(changed: Path) -> None:
+    done = {event["number"]: event for event in events_of(changed) if event["event"] == "change"}
+    announces = pl.read_parquet(changed / "announces.parquet")
+    for early in (True, False):
+        assert announces.filter((pl.col("t_ns") < done[3]["effective_ns"]) == early).height > 0
+    distances = pl.read_parquet(changed / "distances.parquet")
+    published = {isp: sorted(set(rows["t_ns"])) for (isp,), rows in distances.group_by(["isp"])}
+    assert published["carrier"] == [0]
+    assert published["left"][0] == 0
+    assert published["left"][1] > done[4]["effective_ns"]
+    assert published["right"][0] > 5 * 10**9
+    assert len(published["right"]) == 1
+
+
+def test_a_trial_that_changes_still_counts_every_byte(changed: Path) -> None:
+    leechers = pl.read_parquet(changed / "peers.parquet").filter(pl.col("role") == "leecher")
+    assert leechers["hash_ok"].to_list() == [True] * LEECHERS
+    pairs = pl.read_parquet(changed / "pairs.parquet")
+    came = pairs.group_by("pop", "src_isp").agg(pl.col("bytes").max())
+    assert came["bytes"].sum() >= LEECHERS * 3 * SIZE
+    switches = pl.read_parquet(changed / "switches.parquet")
+    metered = switches.group_by("pop").agg(pl.col("metered").max())
+    dropped = {pop: count for pop, count in metered.iter_rows() if count}
+    assert set(dropped) <= {"left.one", "left.two"}
+    assert dropped
+    metrics = pl.read_parquet(changed.parent / "metrics.parquet").filter(pl.col("scope") == "all")
+    residual = dict(metrics.select("metric", "value").iter_rows())
+    # Without the routes of the time it would be a tenth and more.
+    assert residual["residual_internal"] < 0.05
+    assert "link carrier.hub--carrier.edge: cut" in (changed.parent / "report.html").read_text()
+
+
 # --- interrupted -----------------------------------------------------------------------------------------
 
 

@@ -151,6 +151,22 @@ def test_utilisation_is_that_of_the_busier_direction_while_active(values):
     assert found["max_utilisation", "all"] == pytest.approx(0.5)
 
 
+def change(at_s, link, forward_mbit_s, backward_mbit_s):
+    ways = [
+        {"rate_bps": int(rate * 1e6), "delay_s": 0.005, "loss": 0}
+        for rate in (forward_mbit_s, backward_mbit_s)
+    ]
+    where = {"link": link, "forward": ways[0], "backward": ways[1]}
+    return {"t_ns": int(at_s * SECOND), "event": "controller", "kind": "change", **where}
+
+
+def test_utilisation_is_of_the_capacity_that_a_link_had_in_the_mean(values):
+    # From right to left 8 Mbit/s for 4 s and 2 Mbit/s for 6 s: 4.4 in the mean.
+    found = values(events=[change(4, BORDER, 8, 2)])
+    assert found["max_utilisation", f"link:{BORDER}"] == pytest.approx(5e6 * 8 / (4.4e6 * 10))
+    assert found["max_utilisation", f"link:{INNER}"] == pytest.approx(4e6 * 8 / (10e6 * 10))
+
+
 def test_the_load_of_others_counts_in_the_utilisation(values):
     network = small_network()
     busy = Direction(8_000_000, background_bps=2_000_000)
@@ -274,3 +290,87 @@ def test_a_trial_without_transfers_has_no_locality_and_no_division_by_zero(value
 def test_a_host_that_the_topology_lacks_is_named(values):
     with pytest.raises(RunError, match="nowhere"):
         values(transfers=[{**TRANSFERS[0], "src": "nowhere"}])
+
+
+# --- routes that changed in mid-trial --------------------------------------------------------------------
+
+
+def triangle():
+    """As `small_network`, with a second way from left.a to left.b, over left.top."""
+    network = small_network()
+    core = (core_link("left.a", "left.top", 10), core_link("left.top", "left.b", 10))
+    pops = (*network.pops, pop("left", "top"))
+    return replace(network, pops=pops, links=(*core, *network.links))
+
+
+def routes(at_s, *failed):
+    return {"t_ns": int(at_s * SECOND), "event": "controller", "kind": "routes", "failed": list(failed)}
+
+
+CUT_AND_HEALED = [routes(0.5), routes(3.5, INNER), routes(4.5)]
+
+
+def test_payload_is_accounted_to_the_routes_of_its_time(values):
+    # L1 sends 3000 bytes to L2 at 4 s, when these have to take two links and not one.
+    found = values(triangle(), events=CUT_AND_HEALED)
+    assert found["unit_bdp", "all"] == pytest.approx((4000 * 2 + 3000 * 2) / 10000)
+    assert found["unit_bdp", "isp:left"] == pytest.approx(14 / 7)
+    assert found["completion_s.mean", "all"] == 6
+    assert found["locality", "all"] == pytest.approx(0.6)
+
+
+def test_a_link_that_failed_later_leaves_earlier_payload_where_it_was(values):
+    found = values(triangle(), events=[routes(5, INNER)])
+    assert found["unit_bdp", "all"] == pytest.approx((4000 * 2 + 3000 * 1) / 10000)
+
+
+def blocks(*rows):
+    """Blocks of 16 KiB as (second, from, to)."""
+    return [{"t_ns": at * SECOND, "src": src, "dst": dst, "bytes": 16384} for at, src, dst in rows]
+
+
+def test_the_residual_is_nothing_where_payload_took_other_links_for_a_while(values):
+    data, asked = 16384 + 13, 17
+    sent = blocks((2, L1, L2), (4, L1, L2), (4, L1, L2), (8, L1, L2))
+    detour = "left.a--left.top", "left.top--left.b"
+    links = [
+        *counter(INNER, "left.a", (0, 0, 0), (10, 2 * data + 66 * 30, 30)),
+        *counter(INNER, "left.b", (0, 0, 0), (10, 2 * asked + 66 * 20, 20)),
+        *(row for link in detour for row in counter(link, link.split("--")[0], (0, 0, 0), (10, 2 * data, 0))),
+        *(
+            row
+            for link in detour
+            for row in counter(link, link.split("--")[1], (0, 0, 0), (10, 2 * asked, 0))
+        ),
+    ]
+    found = values(triangle(), transfers=sent, links=links, events=CUT_AND_HEALED)
+    assert found["residual_internal", "all"] == pytest.approx(0, abs=1e-9)
+
+
+def test_what_was_wasted_is_spread_over_time_as_what_was_kept(values):
+    data, asked = 16384 + 13, 17
+    peers = [{**row, "bytes_wasted": 2 * 16384 if row["host"] == L2 else 0} for row in PEERS]
+    # Two blocks were kept in each period, and one more came in each.
+    sent = blocks((2, L1, L2), (2, L1, L2), (4, L1, L2), (4, L1, L2))
+    detour = "left.a--left.top", "left.top--left.b"
+    links = [
+        *counter(INNER, "left.a", (0, 0, 0), (10, 3 * data, 0)),
+        *counter(INNER, "left.b", (0, 0, 0), (10, 3 * asked, 0)),
+        *(row for link in detour for row in counter(link, link.split("--")[0], (0, 0, 0), (10, 3 * data, 0))),
+        *(
+            row
+            for link in detour
+            for row in counter(link, link.split("--")[1], (0, 0, 0), (10, 3 * asked, 0))
+        ),
+    ]
+    found = values(triangle(), transfers=sent, peers=peers, links=links, events=CUT_AND_HEALED[:2])
+    assert found["residual_internal", "all"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_trial_in_which_routes_were_confirmed_again_has_the_same_numbers(tmp_path):
+    def rows(name, events):
+        parts = {"manifest": {}, "transfers": TRANSFERS, "peers": PEERS, "links": LINKS, "events": events}
+        write_trial(tmp_path / name, small_network(), **parts)
+        return trial_rows(measure(load_trial(tmp_path / name)))
+
+    assert rows("plain", []) == rows("again", [routes(1), routes(5)])

@@ -12,10 +12,11 @@ from synthetic_results import core_link, four_isps, write_results
 
 from testbed.analysis.details import TrialDetails
 from testbed.analysis.summary import analyze, study
-from testbed.report.html import write_report
-from testbed.report.plots import network_plot, place_pops
+from testbed.report.html import render_page, write_report
+from testbed.report.plots import change_marks, network_plot, place_pops, utilisation_plots
 from testbed.report.tables import losers, render_terminal
 from testbed.topology.model import Network
+from testbed.trial.record import write_table
 
 EVIL = '<script>alert("x")</script> & $a_b$'
 VOID = {"meta", "br", "use", "path", "img"}
@@ -195,3 +196,90 @@ def test_labels_of_the_map_do_not_overlap(results):
     for pop in details.network.pops:
         assert f">{pop.name}<" in svg
     assert svg.count(" %<") == 4  # every link between ISPs found room for its number
+
+
+# --- what was changed in mid-trial -----------------------------------------------------------------------
+
+CUT = {"number": 0, "text": f"link a--b: cut {EVIL}", "spec": {}}
+NARROW = {"number": 1, "text": "link c--d: rate 1 Mbit/s", "spec": {}}
+BORDER = "cablenet.london--dslnet.paris"
+
+
+def ns(seconds):
+    return int(seconds * 1e9)
+
+
+def done(entry, asked_s, effective_s):
+    times = {"asked_ns": ns(asked_s), "effective_ns": ns(effective_s)}
+    return {"t_ns": ns(effective_s), "event": "change", **entry, **times}
+
+
+def changed_study(folder, events_of):
+    """The study of two policies; `events_of` gives what was changed, by policy."""
+    write_results(folder, four_isps(1), policies={"native": (0.2, 60.0), "p4p": (0.8, 40.0)}, blocks=16)
+    for policy, events in events_of.items():
+        (path,) = folder.glob(f"{policy}-*/events.jsonl")
+        path.write_text(path.read_text() + "".join(json.dumps(event) + "\n" for event in events))
+    return study(folder)
+
+
+def test_what_was_changed_is_a_table_with_when_it_was_asked_for_and_took_effect(tmp_path):
+    failed = {"t_ns": ns(30), "event": "change_failed", **NARROW, "asked_ns": ns(29), "error": "no such link"}
+    late = {"t_ns": ns(40), "event": "change_not_reached", **NARROW}
+    events = {"native": [failed, done(CUT, 20, 20.25)], "p4p": [done(CUT, 20, 22.5), late]}
+    page = Page(render_page(changed_study(tmp_path / "results", events)))
+    words = " ".join(" ".join(page.text).split())
+    table = words[words.index("What was changed") : words.index("How to repeat it")]
+    assert f"1 link a--b: cut {EVIL} asked at 20.0 s, in force 250 ms later" in table
+    assert "asked at 20.0 s, in force 2.5 s later 2" in table
+    assert "asked at 29.0 s, failed: no such link not reached" in table
+    assert "script" not in page.tags
+
+
+def test_without_events_there_is_no_such_table(text):
+    assert "What was changed" not in text
+
+
+def test_changes_are_marked_in_the_plots_with_their_numbers(tmp_path):
+    native = done(NARROW, 29, 30)
+    events = {"native": [done(CUT, 20, 20.2), native], "p4p": [done(CUT, 20, 20.4), done(NARROW, 9, 10)]}
+    result = changed_study(tmp_path / "results", events)
+    by_policy = {trial.manifest.policy: [trial] for trial in result.trials}
+    (_, svg), *_ = utilisation_plots(by_policy, [BORDER])
+    assert [text for text in re.findall(r">([\d, ]+)</text>", svg) if text in ("1", "2", "1, 2")] == [
+        "2",
+        "1",
+        "2",
+    ]
+    trials = [trials[0] for trials in by_policy.values()]
+    assert change_marks(trials, 70.0) == [
+        (10.0, "2", 1),
+        (pytest.approx(20.2), "1", None),
+        (30.0, "2", 0),
+    ]
+
+
+def test_changes_that_would_be_drawn_over_each_other_are_one_mark(tmp_path):
+    both = [done(CUT, 20, 20.2), done(NARROW, 20, 20.9)]
+    result = changed_study(tmp_path / "results", {"native": both, "p4p": both})
+    assert change_marks(result.trials, 70.0) == [(pytest.approx(20.2), "1, 2", None)]
+
+
+def test_a_link_whose_rate_changed_is_drawn_by_the_capacity_that_it_had(tmp_path):
+    """From 6 to 3 Mbit/s in the middle between two counts, under a load that follows."""
+    network = four_isps(1)
+    folder = write_results(tmp_path / "results", network, policies={"native": (0.2, 20.0)}, blocks=4)
+    (trial,) = folder.glob("native-*")
+    way = {"rate_bps": 3_000_000, "delay_s": 0.005, "loss": 0}
+    event = {"event": "controller", "kind": "change", "link": BORDER, "forward": way, "backward": way}
+    (trial / "events.jsonl").write_text(json.dumps({"t_ns": ns(5.5), **event}) + "\n")
+    full = [6e6 / 8 * min(second, 5.5) + 3e6 / 8 * max(0, second - 5.5) for second in range(60)]
+    rows = [
+        {"t_ns": ns(second), "link": BORDER, "direction": end, "bytes": round(count), "packets": 1}
+        for end in BORDER.split("--")
+        for second, count in enumerate(full)
+    ]
+    write_table(trial, "links", [{"drops": 0, "backlog": 0, **row} for row in rows])
+    series = study(folder).trials[0].series[BORDER]
+    assert len(series) > 10
+    assert series == pytest.approx([1.0] * len(series), abs=1e-5)

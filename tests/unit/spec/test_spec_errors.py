@@ -71,7 +71,7 @@ def experiment_error(folder: Path, old: str, new: str) -> str:
             "tiny.yaml:1: 'tracker' is missing\n"
             "tiny.yaml:9: unknown key 'trakcer'\n"
             "  allowed: name, topology, seed, repeats, policies, swarm, client, tracker, portals, "
-            "congestion_control, timeout\n"
+            "controller, congestion_control, timeout, events\n"
             "  to mend it: did you mean 'tracker'?",
         ),
         ("[native, p4p]", "[native, native]", "tiny.yaml:3: policy 'native' is named twice"),

@@ -17,7 +17,7 @@ from testbed.emulation.network import QueueState
 from testbed.peers.transfers import TRANSFER_DTYPE
 from testbed.topology.model import Network
 from testbed.trial import record
-from testbed.trial.collect import Queues, collect, link_rows
+from testbed.trial.collect import Queues, collect, link_rows, pair_rows, switch_rows
 
 START = 5_000_000_000
 BORDER = "left.one--carrier.hub"
@@ -198,3 +198,48 @@ def test_distances_of_before_the_start_are_in_force_from_the_start(raw: Path, ne
     )
     rows = tables(raw, network)["distances"]
     assert [(row["isp"], row["t_ns"]) for row in rows] == [("left", 0), ("left", 9)]
+
+
+def test_pairs_of_isps_count_from_the_last_poll_before_the_start(raw: Path) -> None:
+    def line(t_ns: int, **pairs: list[int]) -> dict[str, Any]:
+        return {"monotonic_ns": START + t_ns, "pop": "left.one", "ports": {}, "pairs": pairs, "unrouted": 0}
+
+    write_lines(
+        raw / "counters.jsonl",
+        line(-5, carrier=[100, 1], right=[7, 1]),
+        line(500, carrier=[1600, 2], right=[7, 1], left=[60, 1]),
+        line(1500, carrier=[3100, 3], right=[8, 2]),
+    )
+    assert list(pair_rows(raw / "counters.jsonl", START)) == [
+        {"t_ns": 500, "pop": "left.one", "src_isp": "carrier", "bytes": 1500, "packets": 1},
+        {"t_ns": 500, "pop": "left.one", "src_isp": "left", "bytes": 60, "packets": 1},
+        {"t_ns": 1500, "pop": "left.one", "src_isp": "carrier", "bytes": 3000, "packets": 2},
+        {"t_ns": 1500, "pop": "left.one", "src_isp": "right", "bytes": 1, "packets": 1},
+    ]
+
+
+def test_what_switches_threw_away_stays_counted_when_its_meter_is_gone(raw: Path) -> None:
+    def line(t_ns: int, unrouted: int, **metered: list[int]) -> dict[str, Any]:
+        counted = {"unrouted": unrouted, "metered": metered}
+        return {"monotonic_ns": START + t_ns, "pop": "left.one", "ports": {}, **counted}
+
+    write_lines(
+        raw / "counters.jsonl",
+        line(-5, 3, old=[100, 1]),
+        line(500, 3, old=[100, 1], slow=[3000, 2]),
+        line(1500, 5, slow=[9000, 6]),
+        line(2500, 5),
+    )
+    rows = list(switch_rows(raw / "counters.jsonl", START))
+    assert [(row["t_ns"], row["unrouted"], row["metered"]) for row in rows] == [
+        (500, 0, 2),
+        (1500, 2, 6),
+        (2500, 2, 6),
+    ]
+
+
+def test_lines_that_say_nothing_of_pairs_and_rules_are_no_rows(raw: Path, network: Network) -> None:
+    write_lines(raw / "counters.jsonl", poll(500, "left.one", {BORDER: (10, 1, 0, 0)}))
+    found = tables(raw, network)
+    assert (found["pairs"], found["switches"]) == ([], [])
+    assert len(found["links"]) == 1

@@ -94,6 +94,18 @@ def test_peers_come_on_schedule_and_the_swarm_ends_when_all_leechers_are_done(
     assert supervisor.deaths() == []
 
 
+def test_each_turn_is_told_how_far_the_swarm_is_until_it_is_over(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    lab = Lab(tmp_path, supervisor, {"seed": 0, "leecher1": 3, "leecher2": 8})
+    turns: list[tuple[float, float]] = []
+    arrivals = [Arrival(host, 0.0) for host in lab.swarm.peers]
+    lab.swarm.watch(arrivals, 30.0, lab.seconds.append, lambda *turn: turns.append(turn))
+    assert turns == sorted(turns)
+    assert {share for _, share in turns} == {0.0, 0.5}
+    assert turns[0][0] < 1.0
+
+
 def test_leechers_that_are_not_done_in_time_are_named(tmp_path: Path, supervisor: Supervisor) -> None:
     lab = Lab(tmp_path, supervisor, {"leecher1": 2, "leecher2": 10_000})
     assert lab.watch(timeout_s=2.0, stagger_s=0.0) == ["leecher2"]

@@ -11,6 +11,7 @@ import small_topology
 
 from testbed.topology.model import Network
 from testbed.trial import record
+from testbed.trial.history import read_history
 from testbed.trial.verdict import doubts
 
 SECOND = 10**9
@@ -50,9 +51,39 @@ def found(
     unfinished: tuple[str, ...] = (),
     hash_ok: bool | None = True,
     datapath: str = "netdev",
+    events: tuple[dict[str, Any], ...] = (),
+    thrown_away: dict[str, tuple[int, int]] | None = None,
 ) -> list[str]:
+    """`thrown_away` has packets without a rule and over a meter's limit, by PoP."""
     active_ns = (0, 10 * SECOND)
-    return doubts(network, links(*rows), peers(hash_ok), blocks(), 100, unfinished, 60.0, active_ns, datapath)
+    switches = [
+        {"t_ns": SECOND, "pop": pop, "unrouted": unrouted, "metered": metered}
+        for pop, (unrouted, metered) in (thrown_away or {}).items()
+    ]
+    return doubts(
+        network,
+        links(*rows),
+        peers(hash_ok),
+        blocks(),
+        100,
+        unfinished,
+        60.0,
+        active_ns,
+        datapath,
+        read_history(network, events),
+        pa.Table.from_pylist(switches, schema=record.TABLES["switches"]),
+    )
+
+
+def noted(at_s: float, kind: str, **fields: Any) -> dict[str, Any]:
+    """An event of the controller."""
+    return {"t_ns": round(at_s * SECOND), "event": "controller", "kind": kind, **fields}
+
+
+def border(at_s: float, mbit_s: float = 5, loss: float = 0.0) -> dict[str, Any]:
+    """The link between two ISPs gets this rate and loss in both directions."""
+    way = {"rate_bps": round(mbit_s * 1e6), "delay_s": 0.002, "loss": loss}
+    return noted(at_s, "change", link=BORDER, forward=way, backward=way)
 
 
 UP = {"link": "carrier.hub.seed1--carrier.hub", "direction": "carrier.hub.seed1"}
@@ -221,3 +252,138 @@ def test_a_peer_that_left_no_complete_record_is_named(network: Network) -> None:
     gone = pa.Table.from_pylist([{"host": LEECHER}], schema=record.TABLES["peers"])
     found = doubts(network, links(), gone, blocks(), 100, (), 60.0, (0, 10 * SECOND), "netdev")
     assert found == [f"no complete record of {LEECHER}"]
+
+
+# --- what changed in mid-trial ---------------------------------------------------------------------------
+
+
+def test_a_link_is_judged_by_the_rate_that_it_had_at_the_time(network: Network) -> None:
+    # 5 Mbit/s are 625 kB a second, 1 Mbit/s are 125 kB.
+    slower = border(5, 1)
+    as_told = carried(*[625_000] * 5, *[125_000] * 5)
+    assert found(network, *as_told, events=(slower,)) == []
+    assert found(network, *carried(*[625_000] * 10), events=(slower,)) == [
+        f"link {BORDER} carried 5 Mbit/s from left.one, and it is set to 3 Mbit/s in the mean"
+    ]
+    faster = border(5, 20)
+    assert found(network, *carried(*[625_000] * 5, *[2_500_000] * 5), events=(faster,)) == []
+    assert found(network, *carried(*[625_000] * 5, *[2_500_000] * 5)) != []
+
+
+def test_a_change_that_is_noted_late_is_no_reason(network: Network) -> None:
+    # Half a second at 1 Mbit/s was already at 5 when the line was written, and the other way round.
+    late = carried(*[125_000] * 4, 375_000, *[625_000] * 5)
+    assert found(network, *late, events=(border(0, 1), border(5, 5))) == []
+
+
+def test_many_seconds_over_the_rate_of_the_time_are_named(network: Network) -> None:
+    rows = carried(*[600_000] * 4, 0, 0, *[300_000] * 3, 0)
+    (reason,) = found(network, *rows, events=(border(5, 1),))
+    assert reason.startswith(f"link {BORDER} carried up to 2.38 Mbit/s from left.one in 3 of 10 seconds")
+
+
+def test_drops_of_a_loss_that_came_in_mid_trial_are_no_reason(network: Network) -> None:
+    rows = carried(*[10_000] * 10)
+    for row in rows:
+        # From the fifth second on one packet in a hundred is lost.
+        seconds = row["t_ns"] // SECOND
+        lost = max(0, seconds - 5)
+        row.update(packets=row["bytes"] // 100, drops=lost if row["link"] == BORDER else 0)
+    lossy = border(5, loss=0.01)
+    assert found(network, *rows, events=(lossy,)) == []
+    assert found(network, *rows) != []
+    # Too many for that loss, in seconds when the queue was not full.
+    for row in rows:
+        row["drops"] *= 10
+    assert found(network, *rows, events=(lossy,)) == [
+        f"link {BORDER} dropped 50 packets from left.one while its queue was not full"
+    ]
+
+
+CUT = noted(4, "link", link=BORDER, state="down")
+REROUTED = noted(4.2, "routes", failed=[BORDER])
+
+
+def cut(lost: int) -> list[dict[str, Any]]:
+    """A border of 5 Mbit/s that lost so many full frames at one end, of a thousand."""
+    onward = 1000 - lost
+    return [
+        {**UP, "packets": 1000, "bytes": 1_500_000, "t_ns": 10 * SECOND},
+        {**ACROSS, "packets": onward, "bytes": onward * 1500, "t_ns": 10 * SECOND},
+        {**DOWN, "packets": onward, "bytes": onward * 1500, "t_ns": 10 * SECOND},
+    ]
+
+
+def lost(network: Network, count: int, *events: dict[str, Any]) -> list[str]:
+    reasons = found(network, *cut(count), datapath="system", events=events)
+    return [reason for reason in reasons if "lost" in reason]
+
+
+def test_what_a_cut_link_can_have_lost_until_routes_followed_is_no_reason(network: Network) -> None:
+    # 1.2 s at 5 Mbit/s are 750 kB, or 500 frames, and 62.5 kB are in its queue.
+    assert lost(network, 400, CUT, REROUTED) == []
+    assert lost(network, 400) != []
+    assert lost(network, 400, border(0, 0.1), CUT, REROUTED) != []
+
+
+def test_the_longer_routes_take_to_follow_the_more_may_be_lost(network: Network) -> None:
+    late, slow = noted(9, "routes", failed=[BORDER]), border(0, 0.5)
+    assert lost(network, 200, slow, CUT, REROUTED) != []
+    assert lost(network, 200, slow, CUT, late) == []
+
+
+def test_a_cut_elsewhere_explains_nothing_here(network: Network) -> None:
+    other = noted(4, "link", link="right.only--carrier.edge", state="down")
+    (reason,) = found(network, *cut(400), datapath="system", events=(other,))
+    assert reason == "the switch of carrier.hub lost 400 of 1000 packets beyond what queues dropped"
+
+
+def test_what_waited_in_the_queue_of_a_cut_link_is_no_reason(network: Network) -> None:
+    rows = carried(*[10_000] * 10)
+    for row in rows:
+        if row["t_ns"] >= 5 * SECOND and row["link"] == BORDER:
+            row.update(drops=7)
+    assert found(network, *rows) != []
+    assert found(network, *rows, events=(CUT, REROUTED)) == []
+
+
+def test_packets_that_met_no_rule_are_a_reason_of_their_own(network: Network) -> None:
+    rows = [
+        {**UP, "packets": 1000, "bytes": 1_000_000},
+        {**ACROSS, "packets": 950, "bytes": 950_000},
+        {**DOWN, "packets": 950, "bytes": 950_000},
+    ]
+    assert found(network, *rows, thrown_away={"carrier.hub": (50, 0)}) == [
+        "the switch of carrier.hub had no rule for 50 of 1000 packets"
+    ]
+    assert found(network, *rows, thrown_away={"carrier.hub": (50, 0)}, events=(CUT, REROUTED)) == []
+    assert found(network, *rows, thrown_away={"carrier.hub": (15, 35)}) == []
+
+
+def test_what_a_meter_dropped_is_no_loss_of_the_switch(network: Network) -> None:
+    rows = [
+        {**UP, "packets": 1000, "bytes": 1_000_000},
+        {**ACROSS, "packets": 700, "bytes": 700_000},
+        {**DOWN, "packets": 700, "bytes": 700_000},
+    ]
+    assert found(network, *rows, thrown_away={"carrier.hub": (0, 300)}) == []
+    assert found(network, *rows, thrown_away={"carrier.hub": (0, 200)}) == [
+        "the switch of carrier.hub lost 100 of 1000 packets beyond what queues dropped"
+    ]
+
+
+def test_a_meter_that_goes_may_have_dropped_what_came_since_it_last_told(network: Network) -> None:
+    rows = [
+        {
+            "t_ns": second * SECOND,
+            **where,
+            "packets": 100 * second - lost,
+            "bytes": 1000 * (100 * second - lost),
+        }
+        for second in range(1, 11)
+        for where, lost in ((UP, 0), (ACROSS, 80 * (second >= 5)), (DOWN, 80 * (second >= 5)))
+    ]
+    gone = (noted(2, "meter", meter="m", state="set"), noted(4.5, "meter", meter="m", state="removed"))
+    assert found(network, *rows, datapath="system", events=gone) == []
+    (reason,) = found(network, *rows, datapath="system", events=gone[:1])
+    assert reason.startswith("the switch of carrier.hub lost 80 of 1000")
