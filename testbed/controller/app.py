@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -53,9 +54,9 @@ from testbed.topology.routes import Routes
 eventlet = framework.eventlet
 LOG = logging.getLogger("testbed.controller")
 NS_PER_S = 1_000_000_000
-_IN_FORCE_S = 10.0
+_IN_FORCE_S = 5.0
 _LOOK_S = 0.002
-_AGENT_S = 10.0
+_AGENT_S = 5.0
 _LINE_BYTES = 65536
 
 
@@ -281,55 +282,56 @@ class Controller(framework.Application):
             return {}
         return {rule.cookie: (rule.packet_count, rule.byte_count) for rule in rules}
 
-    def change_link(
-        self, link: str, state: str | None, directions: tuple[Direction, Direction]
-    ) -> tuple[int, int]:
-        asked_ns = time.monotonic_ns()
-        with self._one_change:
-            if state is not None:
-                self._need_sessions(link)
-            now = self._fabric.links[link]
-            before = now.forward, now.backward
-            effective_ns = self._change_directions(link, directions) if directions != before else asked_ns
-            if state is not None and (state == "down") != self._fabric.is_down(link):
-                try:
-                    effective_ns = self._change_state(link, down=state == "down")
-                except Refusal:
-                    if directions != before:
-                        self._change_directions(link, before)
-                    raise
-            if state is not None:
-                (self._fabric.asked_down.add if state == "down" else self._fabric.asked_down.discard)(link)
-            self._keep()
-            return asked_ns, effective_ns
+    @property
+    def one_at_a_time(self) -> Any:
+        return self._one_change
 
-    def set_meter(self, name: str, spec: MeterSpec) -> tuple[int, int]:
+    def change_link(self, link: str, state: str | None, directions: tuple[Direction, Direction]) -> int:
+        if state is not None:
+            self._need_sessions(link)
+        now = self._fabric.links[link]
+        before, effective_ns = (now.forward, now.backward), time.monotonic_ns()
+        if directions != before:
+            effective_ns = self._change_directions(link, directions)
+        if state is not None and (state == "down") != self._fabric.is_down(link):
+            try:
+                effective_ns = self._change_state(link, down=state == "down")
+            except Refusal:
+                if directions != before:
+                    self._change_directions(link, before)
+                raise
+        if state is not None:
+            (self._fabric.asked_down.add if state == "down" else self._fabric.asked_down.discard)(link)
+        self._keep()
+        return effective_ns
+
+    def set_meter(self, name: str, spec: MeterSpec) -> int:
         state = MeterState(spec, self._fabric.number_for(name))
         return self._change_meters({**self._fabric.meters, name: state}, name, "set")
 
-    def remove_meter(self, name: str) -> tuple[int, int]:
+    def remove_meter(self, name: str) -> int:
         left = {other: meter for other, meter in self._fabric.meters.items() if other != name}
         return self._change_meters(left, name, "removed")
 
-    def _change_meters(self, meters: dict[str, MeterState], name: str, what: str) -> tuple[int, int]:
-        asked_ns = time.monotonic_ns()
-        with self._one_change:
-            if not self._fabric.ready:
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, self._not_ready())
-            before = self._fabric.meters
-            self._fabric.meters = meters
-            self._plan_and_settle()
+    def _change_meters(self, meters: dict[str, MeterState], name: str, what: str) -> int:
+        if not self._fabric.ready:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, self._not_ready())
+        before = self._fabric.meters
+        try:
+            self._settle_with(meters)
             refusing = [switch for switch in self._fabric.by_pop.values() if switch.error]
             if refusing:
-                self._fabric.meters = before
-                self._plan_and_settle()
-                reason = f"{refusing[0].pop} can't: {refusing[0].error}"
-                raise Refusal(HTTPStatus.CONFLICT, reason)
-            effective_ns = self._feed.add("meter", meter=name, state=what)
-            self._keep()
-            return asked_ns, effective_ns
+                raise Refusal(HTTPStatus.CONFLICT, f"{refusing[0].pop} can't: {refusing[0].error}")
+        except Refusal:
+            with suppress(Refusal):
+                self._settle_with(before)
+            raise
+        effective_ns = self._feed.add("meter", meter=name, state=what)
+        self._keep()
+        return effective_ns
 
-    def _plan_and_settle(self) -> None:
+    def _settle_with(self, meters: dict[str, MeterState]) -> None:
+        self._fabric.meters = meters
         self._fabric.plan()
         self._wanted += 1
         self._until(lambda: self._settled == self._wanted, "the switches did not confirm it")
@@ -358,10 +360,10 @@ class Controller(framework.Application):
                 f"{link} did not go {'down' if down else 'up'}: its other side may be "
                 f"{'up' if down else 'down'} by other hands",
             )
+            self._until(lambda: self._settled == self._wanted, "the switches did not confirm the new routes")
         except Refusal:
             self._set_ports(link, not down)
             raise
-        self._until(lambda: self._settled == self._wanted, "the switches did not confirm the new routes")
         return time.monotonic_ns()
 
     def _set_ports(self, link: str, down: bool) -> None:
@@ -448,9 +450,9 @@ class Controller(framework.Application):
         if not ports:
             return
         age_ns = max(port.duration_sec * NS_PER_S + port.duration_nsec for port in ports)
-        poll = self._counted(
-            session, session.clock.written_ns(arrived_ns, age_ns), ports, rules, rest[0] if rest else []
-        )
+        written_ns = session.clock.written_ns(arrived_ns, age_ns)
+        counted = self._counted(session, written_ns, ports, rules, rest[0] if rest else [])
+        poll = replace(counted, age_ns=age_ns)
         self._fabric.totals[session.pop].add(poll)
         self._log.write(json.dumps(poll.to_json()) + "\n")
         self._log.flush()

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from testbed.errors import RunError
 
-_TIMEOUT_S = 15.0
+_TIMEOUT_S = 30.0
+"""Longer than the controller itself waits for switches and the link agent."""
 
 
 class Refused(RunError):
@@ -64,7 +65,7 @@ class Controller:
             connection.request("GET", "/events", headers=headers)
             answer = connection.getresponse()
             if answer.status != http.client.OK:
-                raise Refused(answer.status, answer.read().decode("utf-8", "replace"))
+                raise Refused(answer.status, str(json.loads(answer.read())["error"]))
             found: dict[str, str] = {}
             for line in answer:
                 name, separator, value = line.decode("utf-8").rstrip("\n").partition(": ")
@@ -73,6 +74,8 @@ class Controller:
                 elif not separator and "data" in found:
                     yield {**json.loads(found["data"]), "id": int(found["id"]), "event": found["event"]}
                     found = {}
+        except http.client.HTTPException as error:
+            raise OSError(f"the events of {self._path} broke off: {error!r}") from error
         finally:
             connection.close()
 

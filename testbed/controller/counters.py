@@ -48,9 +48,11 @@ class Poll:
     pairs: Mapping[str, list[int]]
     unrouted: int
     metered: Mapping[str, list[int]] = field(default_factory=dict)
+    age_ns: int = 0
+    """How old the switch's oldest port was: intervals are between these, and know no late answer."""
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "age_ns"}
 
 
 @dataclass
@@ -77,6 +79,8 @@ class Totals:
         """The time between the last two polls; 0 where there are not two."""
         if self.last is None or self.before is None:
             return 0.0
+        if self.last.age_ns > self.before.age_ns:
+            return (self.last.age_ns - self.before.age_ns) / NS_PER_S
         return (self.last.monotonic_ns - self.before.monotonic_ns) / NS_PER_S
 
     def rate_bps(self, now: int, before: int | None) -> float | None:

@@ -18,10 +18,11 @@ from testbed.topology.model import Link, Network
 
 @dataclass(frozen=True)
 class Detour:
-    """The way from `source` around `link` to its other end: links in order, and the PoPs in between."""
+    """The way from `source` around `link` to its other end `target`: links in order, the PoPs in between."""
 
     link: str
     source: str
+    target: str
     links: tuple[str, ...]
     between: tuple[str, ...]
     label: str
@@ -44,6 +45,7 @@ def detours(network: Network, failed: Collection[str] = ()) -> Mapping[tuple[str
                 found[link.id, source] = Detour(
                     link.id,
                     source,
+                    target,
                     tuple(step.id for step in steps),
                     tuple(_visited(source, steps))[:-1],
                     _label(number[link.id], side),

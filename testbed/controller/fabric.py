@@ -150,6 +150,20 @@ class Fabric:
     def set_directions(self, name: str, forward: Direction, backward: Direction) -> None:
         self.links[name] = replace(self.links[name], forward=forward, backward=backward)
 
+    def meter_in_the_way(self, name: str, spec: MeterSpec) -> str | None:
+        """Another meter for some of the same packets at a PoP: the rules of both would have the same match."""
+        wanted = set(spec.traffic_class().matches())
+        for other, meter in self.meters.items():
+            there = meter.spec
+            if (
+                other != name
+                and (there.isp, there.direction) == (spec.isp, spec.direction)
+                and (there.pop == spec.pop or None in (there.pop, spec.pop))
+                and wanted & set(there.traffic_class().matches())
+            ):
+                return other
+        return None
+
     def number_for(self, name: str) -> int:
         """The number of a meter: its own where it has one, or the least that is free."""
         if name in self.meters:
@@ -200,8 +214,11 @@ class Fabric:
 def asked_from(data: Mapping[str, Any], network: Network) -> Asked:
     """The inverse of `Fabric.asked_json`. Raises KeyError, TypeError or ValueError where it is none."""
     by_id = network.link_by_id
+    for name in ("meters", "directions"):
+        if not isinstance(data[name], dict):
+            raise TypeError(f"{name} is no mapping")
     return Asked(
-        down=set(data["down"]),
+        down={name for name in data["down"] if by_id[name]},
         failed={name for name in data["failed"] if by_id[name]},
         meters={
             name: MeterState(MeterSpec.model_validate(item["spec"]), int(item["number"]))

@@ -12,28 +12,32 @@ _TIME_EXCEEDED, _IN_TRANSIT = 11, 0
 # Echo, timestamp and information requests and replies; all else is about another packet's trouble.
 _QUESTIONS = {0, 8, 13, 14, 15, 16}
 _FRAGMENT_OFFSET = 0x1FFF
+_TO_MANY = 1  # the group bit of a MAC address
 
 
 def time_exceeded(frame: bytes, gateway_ip: str, gateway_mac: str, ttl: int) -> bytes | None:
     """The frame that answers the beginning of an Ethernet `frame`, which it quotes; None where none is due.
 
-    No answer goes to an ICMP error, to a fragment that is not the first, and to what no single host sent
-    (RFC 1122, section 3.2.2).
+    No answer goes to an ICMP error, to a fragment that is not the first, to what is for many, and to what no
+    single host sent (RFC 1122, section 3.2.2).
     """
     packet = frame[_ETHERNET_BYTES:]
     if len(packet) < _IP_BYTES + _ICMP_BYTES or frame[12:14] != ETH_IPV4.to_bytes(2, "big"):
         return None
     header_bytes = (packet[0] & 0x0F) * 4
     (fragment,) = struct.unpack("!H", packet[6:8])
-    source = ipaddress.IPv4Address(packet[12:16])
+    source, target = ipaddress.IPv4Address(packet[12:16]), ipaddress.IPv4Address(packet[16:20])
     if (
-        packet[0] >> 4 != 4
+        frame[0] & _TO_MANY
+        or packet[0] >> 4 != 4
         or not _IP_BYTES <= header_bytes <= len(packet) - _ICMP_BYTES
         or fragment & _FRAGMENT_OFFSET
         or source.is_multicast
         or source.is_loopback
         or source.is_unspecified
-        or source == ipaddress.IPv4Address("255.255.255.255")
+        or source.is_reserved  # 240.0.0.0/4, with the broadcast address
+        or target.is_multicast
+        or target.is_reserved
         or (packet[9] == IP_ICMP and packet[header_bytes] not in _QUESTIONS)
     ):
         return None

@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -68,22 +69,26 @@ class Refusal(Exception):
 class Control(Protocol):
     """What changes the network.
 
-    Methods return when the change is in force, or raise Refusal, with everything as it was.
+    Methods are called with `one_at_a_time` held. They return when the change is in force, or raise Refusal,
+    with everything as it was.
     """
 
-    def change_link(
-        self, link: str, state: str | None, directions: tuple[Direction, Direction]
-    ) -> tuple[int, int]:
-        """Set a link's state and directions; (asked, in force) in ns of the monotonic clock."""
+    @property
+    def one_at_a_time(self) -> AbstractContextManager[Any]:
+        """Held from when a change looks at what is now until it is in force."""
         ...
 
-    def set_meter(self, name: str, spec: MeterSpec) -> tuple[int, int]: ...
+    def change_link(self, link: str, state: str | None, directions: tuple[Direction, Direction]) -> int:
+        """Set a link's state and directions. Returns when it was in force, in ns of the monotonic clock."""
+        ...
+
+    def set_meter(self, name: str, spec: MeterSpec) -> int: ...
 
     def rule_counts(self, pop: str) -> Mapping[int, tuple[int, int]]:
         """What the switch has counted, (packets, bytes) by cookie; empty where it is not there."""
         ...
 
-    def remove_meter(self, name: str) -> tuple[int, int]: ...
+    def remove_meter(self, name: str) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class Api:
             case "PUT", "/meters/NAME":
                 return self._put_meter(name, request.body)
             case "DELETE", "/meters/NAME":
-                return self._delete_meter(self._meter(name))
+                return self._delete_meter(name)
             case "GET", "/counters":
                 return self._counters()
             case _:
@@ -220,9 +225,11 @@ class Api:
 
     def _patch_link(self, name: str, body: bytes) -> Any:
         patch = parse(body, LinkPatch)
-        directions = changed(self.fabric.links[name], patch)
-        asked_ns, effective_ns = self.control.change_link(name, patch.state, directions)
-        return {**self.fabric.link_json(name), "asked_ns": asked_ns, "effective_ns": effective_ns}
+        asked_ns = time.monotonic_ns()
+        with self.control.one_at_a_time:
+            directions = changed(self.fabric.links[name], patch)
+            effective_ns = self.control.change_link(name, patch.state, directions)
+            return {**self.fabric.link_json(name), "asked_ns": asked_ns, "effective_ns": effective_ns}
 
     def _put_meter(self, name: str, body: bytes) -> Any:
         if not _METER_NAME.fullmatch(name):
@@ -234,12 +241,22 @@ class Api:
         pops = [pop.id for pop in network.pops if pop.isp == spec.isp]
         if spec.pop is not None and spec.pop not in pops:
             raise BadRequest(f"ISP {spec.isp} has no PoP {spec.pop!r}; it has {', '.join(pops)}")
-        asked_ns, effective_ns = self.control.set_meter(name, spec)
+        asked_ns = time.monotonic_ns()
+        with self.control.one_at_a_time:
+            other = self.fabric.meter_in_the_way(name, spec)
+            if other is not None:
+                reason = (
+                    f"meter {other!r} is for some of the same packets: change that one, or remove it first"
+                )
+                raise Refusal(HTTPStatus.CONFLICT, reason)
+            effective_ns = self.control.set_meter(name, spec)
         return {**spec.to_json(), "asked_ns": asked_ns, "effective_ns": effective_ns}
 
     def _delete_meter(self, name: str) -> Any:
-        spec = self.fabric.meters[name].spec
-        asked_ns, effective_ns = self.control.remove_meter(name)
+        asked_ns = time.monotonic_ns()
+        with self.control.one_at_a_time:
+            spec = self.fabric.meters[self._meter(name)].spec
+            effective_ns = self.control.remove_meter(name)
         return {**spec.to_json(), "asked_ns": asked_ns, "effective_ns": effective_ns}
 
     def _counters(self) -> Any:
@@ -257,7 +274,7 @@ class Api:
         }
 
     def _loads(self, isp: str) -> Any:
-        """What an ISP may see: its own switches' counts of its internal links and those at its border."""
+        """What an ISP may see: both directions of its internal links and of those at its border."""
         fabric = self.fabric
         if isp not in fabric.network.isp_by_name:
             raise Refusal(HTTPStatus.NOT_FOUND, f"no ISP {isp!r}")
@@ -366,7 +383,8 @@ def _last_event(environ: Mapping[str, Any]) -> int | None:
 
 
 def _stream(feed: Feed, since: int | None, sleep: Callable[[float], None]) -> Iterator[bytes]:
-    seen = feed.last if since is None else since
+    # A number from the future is one of the controller before this one.
+    seen = feed.last if since is None else since if since <= feed.last else 0
     yield b": events from here on\n\n"
     said_s = time.monotonic()
     while True:

@@ -112,7 +112,13 @@ def changed(link: Link, patch: LinkPatch) -> tuple[Direction, Direction]:
 def _reason(item: Any, model: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"{place} is unknown; there are {_fields(model)}"
+        inner: dict[str, type[BaseModel]] = {
+            "forward": DirectionPatch,
+            "backward": DirectionPatch,
+            "class": PortClass,
+        }
+        at = inner.get(str(item["loc"][0]), model) if len(item["loc"]) > 1 else model
+        return f"{place} is unknown; there are {_fields(at)}"
     return f"{place}: {item['msg']}"
 
 

@@ -58,7 +58,8 @@ _OWN_PRIORITY, _TTL_PRIORITY, _LABEL_PRIORITY, _PAIR_PRIORITY, _IP_PRIORITY, _MI
 )
 # A longer prefix has a higher priority: longest prefix match in one table.
 _PREFIX_PRIORITY = 100
-_METER_PRIORITIES = {"all": 100, "class": 200}
+# A packet from one metered port to another meets the meter of the one that it goes to.
+_METER_PRIORITIES = {"all": 100, "src": 200, "dst": 300}
 
 ANSWER_TTL = 64
 """Of what a switch answers itself, as others see it."""
@@ -84,13 +85,16 @@ class TrafficClass:
     protocols: tuple[int, ...] = ()
     port: int | None = None
 
-    def matches(self) -> tuple[tuple[tuple[str, int | str], ...], ...]:
-        """The OXM fields beside the addresses, a rule each: towards the port and from it."""
+    def matches(self) -> tuple[tuple[int, tuple[tuple[str, int | str], ...]], ...]:
+        """(priority, OXM fields beside the addresses), a rule each: towards the port and from it."""
         if not self.protocols:
-            return ((),)
+            return ((_METER_PRIORITIES["all"], ()),)
         names = {IP_TCP: "tcp", IP_UDP: "udp"}
         return tuple(
-            (("ip_proto", protocol), (f"{names[protocol]}_{end}", self.port or 0))
+            (
+                _METER_PRIORITIES[end],
+                (("ip_proto", protocol), (f"{names[protocol]}_{end}", self.port or 0)),
+            )
             for protocol in self.protocols
             for end in ("dst", "src")
         )
@@ -190,7 +194,12 @@ def _program(
     throttles: Sequence[Throttle],
     largest_frame_bytes: int,
 ) -> Program:
-    ways = {link: _way(network, pop, link, ports, around) for link in set(next_link.values())}
+    # What a detour brings to its end may have to go back over the link that it came by.
+    coming_back = {detour.links[-1] for detour in around.values() if detour.target == pop.id}
+    ways = {
+        link: _way(network, pop, link, ports, around, back=link in coming_back)
+        for link in sorted(set(next_link.values()))
+    }
     meters = [
         Meter(TTL_METER, _ANSWERS_PER_S, _ANSWERS_PER_S, in_packets=True),
         *(_meter(throttle, largest_frame_bytes) for throttle in throttles),
@@ -227,10 +236,17 @@ def _way(
     link: str,
     ports: Mapping[str, int],
     around: Mapping[tuple[str, str], Detour],
+    *,
+    back: bool,
 ) -> tuple[tuple[Action, ...], Group | None]:
-    """What sends a packet over a link, and the group that this takes: one where there is a detour."""
+    """What sends a packet over a link, and the group that this takes: one where there is a detour.
+
+    `back` says that the packet may have come by that link.
+    """
     next_pop = network.pop_by_id[network.link_by_id[link].other(pop.id)]
     hop = _hop(pop, next_pop.gateway_mac, ports[link])
+    if back:
+        hop = (ForgetPort(), *hop)
     detour = around.get((link, pop.id))
     if detour is None:
         return (DecTtl(), *hop), None
@@ -327,8 +343,7 @@ def _throttle_rules(pop: Pop, throttle: Throttle) -> Iterable[Rule]:
     table, address, then = (
         (METER_OUT, "ipv4_src", METER_IN) if throttle.direction == "out" else (METER_IN, "ipv4_dst", ROUTE)
     )
-    priority = _METER_PRIORITIES["class" if throttle.traffic.protocols else "all"]
-    for more in throttle.traffic.matches():
+    for priority, more in throttle.traffic.matches():
         match = (("eth_type", ETH_IPV4), *more[:1], (address, pop.prefix), *more[1:])
         yield Rule(table, priority, match, then=then, meter=throttle.number)
 

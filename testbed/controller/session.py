@@ -14,7 +14,7 @@ from testbed.controller import encoding, framework
 from testbed.controller.counters import SwitchClock
 from testbed.controller.openflow import Change, Installed
 
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
 _event = framework.eventlet.event.Event
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,7 +34,7 @@ def network() -> Network:
 
 @dataclass
 class Recorder:
-    """Does nothing, says that it took from 1 ns to 2 ns, or raises `refusal`."""
+    """Does nothing, says that it was in force at 2 ns, or raises `refusal`."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     refusal: Refusal | None = None
@@ -43,22 +44,24 @@ class Recorder:
         assert pop in network().pop_by_id
         return self.counted
 
-    def change_link(
-        self, link: str, state: str | None, directions: tuple[Direction, Direction]
-    ) -> tuple[int, int]:
+    @property
+    def one_at_a_time(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def change_link(self, link: str, state: str | None, directions: tuple[Direction, Direction]) -> int:
         return self._asked("change_link", link, state, directions)
 
-    def set_meter(self, name: str, spec: MeterSpec) -> tuple[int, int]:
+    def set_meter(self, name: str, spec: MeterSpec) -> int:
         return self._asked("set_meter", name, spec)
 
-    def remove_meter(self, name: str) -> tuple[int, int]:
+    def remove_meter(self, name: str) -> int:
         return self._asked("remove_meter", name)
 
-    def _asked(self, *call: Any) -> tuple[int, int]:
+    def _asked(self, *call: Any) -> int:
         self.calls.append(call)
         if self.refusal is not None:
             raise self.refusal
-        return 1, 2
+        return 2
 
 
 def recorded(token: str = TOKEN) -> tuple[Api, Recorder]:

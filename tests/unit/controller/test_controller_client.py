@@ -12,6 +12,7 @@ from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import pytest
@@ -85,7 +86,7 @@ def test_it_gets_what_there_is(controller: Controller) -> None:
 def test_it_changes_with_the_token(controller: Controller, control: Recorder) -> None:
     assert controller.patch(f"/links/{LINK}", {"state": "down"})["effective_ns"] == 2
     assert controller.put("/meters/new", {**SLOW, "class": "all"})["class"] == "all"
-    assert controller.delete("/meters/slow") == {**SLOW, "asked_ns": 1, "effective_ns": 2}
+    assert controller.delete("/meters/slow") == {**SLOW, "asked_ns": ANY, "effective_ns": 2}
     assert [call[:2] for call in control.calls] == [
         ("change_link", LINK),
         ("set_meter", "new"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def rates(delays_s: list[float]) -> list[float | None]:
         age_ns = (10 + n) * NS_PER_S
         written_ns = clock.written_ns(BORN_NS + age_ns + round(delay_s * NS_PER_S), age_ns)
         count = (10 + n) * BYTES_PER_S
-        total.add(poll(written_ns, {"x": [count, 0, 0, 0, 0, 0]}))
+        total.add(replace(poll(written_ns, {"x": [count, 0, 0, 0, 0, 0]}), age_ns=age_ns))
         (seen,) = directions({"a.0": total}, {})
         found.append(seen.rate_bps)
     return found

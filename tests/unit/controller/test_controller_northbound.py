@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from recorded_control import LINK, SLOW, TOKEN, Recorder, environ, network, recorded
@@ -221,7 +222,7 @@ def test_a_patch_of_both_directions_and_of_one(api: Api, control: Recorder) -> N
     ):
         status, answer = change(api, "PATCH", "/links/carrier.hub--left.one", body)
         assert status == 200
-        assert answer == {**get(api, f"/links/{LINK}"), "asked_ns": 1, "effective_ns": 2}
+        assert answer == {**get(api, f"/links/{LINK}"), "asked_ns": ANY, "effective_ns": 2}
         ways = tuple(Direction(**{**vars(now), **way}) for way in (forward, backward))
         assert control.calls.pop() == ("change_link", LINK, body.get("state"), ways)
 
@@ -239,14 +240,14 @@ def test_an_access_line_can_be_patched(api: Api, control: Recorder) -> None:
 def test_a_meter_is_put_and_answered_whole(api: Api, control: Recorder, traffic: Any) -> None:
     body = {"isp": "left", "class": traffic, "rate_bps": 1000}
     status, answer = change(api, "PUT", "/meters/a-new_1.x", body)
-    assert (status, answer) == (200, {**body, "direction": "out", "asked_ns": 1, "effective_ns": 2})
+    assert (status, answer) == (200, {**body, "direction": "out", "asked_ns": ANY, "effective_ns": 2})
     assert control.calls[0][:2] == ("set_meter", "a-new_1.x")
     assert change(api, "PUT", "/meters/a", {**body, "pop": "left.two", "direction": "in"})[0] == 200
 
 
 def test_a_meter_is_replaced_and_removed_by_its_name(api: Api, control: Recorder) -> None:
     assert change(api, "PUT", "/meters/slow", {**SLOW, "rate_bps": 5000})[0] == 200
-    assert change(api, "DELETE", "/meters/slow") == (200, {**SLOW, "asked_ns": 1, "effective_ns": 2})
+    assert change(api, "DELETE", "/meters/slow") == (200, {**SLOW, "asked_ns": ANY, "effective_ns": 2})
     assert control.calls[-1] == ("remove_meter", "slow")
 
 
