@@ -151,7 +151,7 @@ class Fabric:
         self.links[name] = replace(self.links[name], forward=forward, backward=backward)
 
     def meter_in_the_way(self, name: str, spec: MeterSpec) -> str | None:
-        """Another meter for some of the same packets at a PoP: the rules of both would have the same match."""
+        """Another meter for some of the same packets at a PoP: rules of both would have the same match."""
         wanted = set(spec.traffic_class().matches())
         for other, meter in self.meters.items():
             there = meter.spec

@@ -77,6 +77,13 @@ class MeterSpec(_Request):
         return TrafficClass((_PROTOCOLS[self.traffic.protocol],), self.traffic.port)
 
 
+_PARTS: dict[str, type[BaseModel]] = {
+    "forward": DirectionPatch,
+    "backward": DirectionPatch,
+    "class": PortClass,
+}
+
+
 def parse(body: bytes, model: type[Model]) -> Model:
     """The body as a `model`. Raises BadRequest, which names the field, what is wrong and what is allowed."""
     try:
