@@ -164,7 +164,7 @@ class Stream:
     def gap_s(self, at_s: float, within_s: float = 2.5) -> float:
         """The longest silence that begins from just before a time on."""
         near = [time_s for time_s, _ in self.came if at_s - 0.02 < time_s < at_s + within_s]
-        return max((after - before for before, after in pairwise(near)), default=float("inf"))
+        return max(after - before for before, after in pairwise([at_s - 0.02, *near, at_s + within_s]))
 
     @property
     def lost(self) -> int:
@@ -202,11 +202,14 @@ def gaps(lab: Live, cuts: int) -> list[tuple[str, ...]]:
         fast = [_cut_and_heal(lab, stream, inside) for _ in range(cuts)]
         os.kill(lab.controller.pid, signal.SIGSTOP)
         try:
-            device, namespace = _device(lab, inside, "west.a")
-            alone_s = _at(lambda: _ip(namespace, "link", "set", device, "down"))
-            time.sleep(0.5)
+            ends = [_device(lab, inside, end) for end in ("west.a", "west.b")]
+            alone_s = time.monotonic()
+            for device, namespace in ends:
+                _ip(namespace, "link", "set", device, "down")
+            time.sleep(0.6)
             alone = stream.gap_s(alone_s, 0.5)
-            _ip(namespace, "link", "set", device, "up")
+            for device, namespace in ends:
+                _ip(namespace, "link", "set", device, "up")
         finally:
             os.kill(lab.controller.pid, signal.SIGCONT)
         time.sleep(1)

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TextIO
 
 from testbed.controller import encoding, framework
 from testbed.controller.config import ControllerConfig
-from testbed.controller.counters import PORT_COUNTERS, Poll
+from testbed.controller.counters import NS_PER_S, PORT_COUNTERS, Poll
 from testbed.controller.fabric import (
     Asked,
     Fabric,
@@ -53,11 +53,12 @@ from testbed.topology.routes import Routes
 
 eventlet = framework.eventlet
 LOG = logging.getLogger("testbed.controller")
-NS_PER_S = 1_000_000_000
-_IN_FORCE_S = 5.0
+_IN_FORCE_S = 8.0
 _LOOK_S = 0.002
 _AGENT_S = 5.0
+_AGENT_LATEST_S = 3.0
 _LINE_BYTES = 65536
+_REQUEST_S = 10.0
 
 
 class Controller(framework.Application):
@@ -81,15 +82,16 @@ class Controller(framework.Application):
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._told_ready = False
-        # What was wanted last, and what of it is in force: `_settle` counts up the second.
-        self._wanted = 0
-        self._settled = 0
+        self._woken = eventlet.event.Event()
+        self._announced: frozenset[str] = frozenset()
         self._followed: frozenset[str] = frozenset()
         self._one_change = eventlet.semaphore.Semaphore()
 
     def start(self) -> Any:
-        for work in (self._settle_forever, self._poll_forever):
-            eventlet.spawn(work)
+        eventlet.spawn(self._settle_forever)
+        eventlet.spawn(self._poll_forever)
+        if self._config.link_agent is not None:
+            eventlet.spawn(self._follow_forever)
         return super().start()
 
     # What switches say.
@@ -108,36 +110,29 @@ class Controller(framework.Application):
             self._sessions[switch.pop] = Session(switch.pop, datapath)
             switch.connected, switch.confirmed, switch.error = True, False, ""
             self._feed.add("switch", pop=switch.pop, state="connected")
-            self._wanted += 1
+            self._want()
         elif switch.pop in self._sessions and self._sessions[switch.pop].datapath is datapath:
             self._sessions.pop(switch.pop).end()
             switch.connected = switch.confirmed = False
             LOG.warning("%s: switch disconnected", switch.pop)
             self._feed.add("switch", pop=switch.pop, state="disconnected")
 
-    @handles(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
-    def on_rules(self, event: Any) -> None:
-        self._answer(event)
-
-    @handles(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
-    def on_groups(self, event: Any) -> None:
-        self._answer(event)
-
-    @handles(ofp_event.EventOFPMeterConfigStatsReply, MAIN_DISPATCHER)
-    def on_meters(self, event: Any) -> None:
-        self._answer(event)
-
-    @handles(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
-    def on_meter_counts(self, event: Any) -> None:
-        self._answer(event)
-
-    @handles(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
-    def on_ports(self, event: Any) -> None:
-        self._answer(event)
-
-    @handles(ofp_event.EventOFPPortStatsReply, MAIN_DISPATCHER)
-    def on_port_counts(self, event: Any) -> None:
-        self._answer(event)
+    @handles(
+        [
+            ofp_event.EventOFPFlowStatsReply,
+            ofp_event.EventOFPGroupDescStatsReply,
+            ofp_event.EventOFPMeterConfigStatsReply,
+            ofp_event.EventOFPMeterStatsReply,
+            ofp_event.EventOFPPortDescStatsReply,
+            ofp_event.EventOFPPortStatsReply,
+        ],
+        MAIN_DISPATCHER,
+    )
+    def on_answer(self, event: Any) -> None:
+        session, message = self._session_of(event), event.msg
+        if session:
+            more = bool(message.flags & framework.protocol.OFPMPF_REPLY_MORE)
+            session.answer(message, more, message.body)
 
     @handles(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def on_barrier(self, event: Any) -> None:
@@ -166,7 +161,8 @@ class Controller(framework.Application):
         protocol = message.datapath.ofproto
         gone = message.reason == protocol.OFPPR_DELETE
         session.addresses[message.desc.port_no] = message.desc.hw_addr
-        self._port_is(session, message.desc, gone or encoding.is_down(protocol, message.desc))
+        down = gone or encoding.is_down(protocol, message.desc)
+        self._port_is(session, message.desc.port_no, down)
 
     @handles(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
     def on_packet(self, event: Any) -> None:
@@ -180,34 +176,35 @@ class Controller(framework.Application):
         if answer is not None:
             session.send([encoding.through_rules(session.datapath, answer)])
 
-    def _answer(self, event: Any) -> None:
-        session, message = self._session_of(event), event.msg
-        if session:
-            more = bool(message.flags & framework.protocol.OFPMPF_REPLY_MORE)
-            session.answer(message, more, message.body)
-
     def _session_of(self, event: Any) -> Session | None:
         """The connection that an event is of, unless it was replaced meanwhile."""
         switch = self._fabric.by_datapath.get(event.msg.datapath.id)
         session = self._sessions.get(switch.pop) if switch else None
         return session if session and session.datapath is event.msg.datapath else None
 
-    def _port_is(self, session: Session, port: Any, down: bool) -> None:
-        link = self._fabric.by_pop[session.pop].link_of_port.get(port.port_no)
+    def _port_is(self, session: Session, number: int, down: bool) -> None:
+        link = self._fabric.by_pop[session.pop].link_of_port.get(number)
         if link is None or not self._fabric.port_is(session.pop, link, down):
             return
         state = "down" if self._fabric.is_down(link) else "up"
         LOG.info("link %s is %s", link, state)
         self._feed.add("link", link=link, state=state)
         if self._fabric.failed != self._fabric.planned_failed:
-            self._wanted += 1
+            self._want()
 
     # Bringing switches to their programs.
 
+    def _want(self) -> None:
+        """Something is to be otherwise: the settling thread sees to it."""
+        self._fabric.wanted += 1
+        if not self._woken.ready():
+            self._woken.send()
+
     def _settle_forever(self) -> NoReturn:
         while True:
-            while self._settled == self._wanted:
-                eventlet.sleep(_LOOK_S)
+            if self._fabric.settled == self._fabric.wanted:
+                self._woken = eventlet.event.Event()
+                self._woken.wait()
             try:
                 self._settle()
             except Exception:
@@ -215,15 +212,13 @@ class Controller(framework.Application):
                 eventlet.sleep(1)
 
     def _settle(self) -> None:
-        wanted, failed = self._wanted, self._fabric.failed
-        if failed != self._fabric.planned_failed:
-            self._fabric.plan()
+        fabric = self._fabric
+        wanted, failed = fabric.wanted, fabric.failed
+        if failed != fabric.planned_failed:
+            fabric.plan()
         begun_s = time.monotonic()
-        done = install(list(self._sessions.values()), self._fabric.programs, self._learned, self._confirmed)
-        if failed != self._followed:
-            self._follow(failed)
-            self._keep()
-        if failed != self._followed or done.switches:
+        done = install(list(self._sessions.values()), fabric.programs, self._learned, self._confirmed)
+        if failed != self._announced or done.switches:
             self._feed.add(
                 "routes",
                 failed=sorted(failed),
@@ -232,14 +227,29 @@ class Controller(framework.Application):
                 rules_deleted=done.rules_deleted,
                 took_s=round(time.monotonic() - begun_s, 6),
             )
-        self._followed = failed
-        self._settled = wanted
-        if self._fabric.ready and not self._told_ready:
+        if failed != self._announced:
+            self._keep()
+        self._announced = failed
+        fabric.settled = wanted
+        if fabric.ready and not self._told_ready:
             self._told_ready = True
-            LOG.info("ready: all %d switches confirmed", len(self._fabric.by_pop))
+            LOG.info("ready: all %d switches confirmed", len(fabric.by_pop))
             self._feed.add("ready")
             write_ready(self._config.ready_file)
             eventlet.spawn_after(0.5, self._load_routing)
+
+    def _follow_forever(self) -> NoReturn:
+        """Tell the delay line of each set of links without which routes are found, until it has heard."""
+        while True:
+            failed, pause_s = self._announced, _LOOK_S
+            if failed != self._followed:
+                try:
+                    self._ask_agent({"do": "follow", "failed": sorted(failed)})
+                    self._followed = failed
+                except Refusal as error:
+                    LOG.error("delays do not follow the routes yet: %s", error)
+                    pause_s = 1.0
+            eventlet.sleep(pause_s)
 
     def _load_routing(self) -> None:
         """Compute routes once before a link fails: to load what does it takes half a second."""
@@ -247,8 +257,14 @@ class Controller(framework.Application):
         _find_routes(network, frozenset(link.id for link in network.core_links[:1]))
 
     def _learned(self, session: Session, ports: list[Any]) -> None:
-        for port in ports:
-            self._port_is(session, port, encoding.is_down(framework.protocol, port))
+        """Take up the state of a switch's ports. A link that a client wants down stays down."""
+        switch, described = self._fabric.by_pop[session.pop], {port.port_no: port for port in ports}
+        for number, link in switch.link_of_port.items():
+            port = described.get(number)
+            down = port is None or encoding.is_down(framework.protocol, port)
+            self._port_is(session, number, down)
+            if not down and link in self._fabric.asked_down:
+                self._set_port(session, link, down=True)
 
     def _confirmed(self, session: Session, error: str) -> None:
         if self._sessions.get(session.pop) is not session:
@@ -260,15 +276,6 @@ class Controller(framework.Application):
             self._feed.add("switch", pop=session.pop, state="refuses" if error else "confirmed")
         switch.confirmed, switch.error = not error, error
         switch.rules = len(self._fabric.programs[session.pop].rules) if not error else 0
-
-    def _follow(self, failed: frozenset[str]) -> None:
-        """Tell the delay line of the new routes, if there is one to be told."""
-        if self._config.link_agent is None:
-            return
-        try:
-            self._ask_agent({"do": "follow", "failed": sorted(failed)})
-        except Refusal as error:
-            LOG.error("delays do not follow the routes: %s", error)
 
     # What clients ask for (northbound.Control).
 
@@ -291,7 +298,8 @@ class Controller(framework.Application):
             self._need_sessions(link)
         now = self._fabric.links[link]
         before, effective_ns = (now.forward, now.backward), time.monotonic_ns()
-        if directions != before:
+        # Without a state, values are asked for: they are set even where they are what is believed to be.
+        if directions != before or state is None:
             effective_ns = self._change_directions(link, directions)
         if state is not None and (state == "down") != self._fabric.is_down(link):
             try:
@@ -314,13 +322,17 @@ class Controller(framework.Application):
         return self._change_meters(left, name, "removed")
 
     def _change_meters(self, meters: dict[str, MeterState], name: str, what: str) -> int:
-        if not self._fabric.ready:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, self._not_ready())
+        waiting = [
+            pop for pop, switch in self._fabric.by_pop.items() if not (switch.confirmed or switch.error)
+        ]
+        if waiting:
+            reason = f"not all switches are ready: {', '.join(waiting[:3])}"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         before = self._fabric.meters
         try:
             self._settle_with(meters)
             refusing = [switch for switch in self._fabric.by_pop.values() if switch.error]
-            if refusing:
+            if refusing and what == "set":
                 raise Refusal(HTTPStatus.CONFLICT, f"{refusing[0].pop} can't: {refusing[0].error}")
         except Refusal:
             with suppress(Refusal):
@@ -333,17 +345,21 @@ class Controller(framework.Application):
     def _settle_with(self, meters: dict[str, MeterState]) -> None:
         self._fabric.meters = meters
         self._fabric.plan()
-        self._wanted += 1
-        self._until(lambda: self._settled == self._wanted, "the switches did not confirm it")
+        self._want()
+        self._until_settled("the switches did not confirm it")
 
     def _change_directions(self, link: str, directions: tuple[Direction, Direction]) -> int:
         """Let the link agent set both directions. Returns when the kernel had them."""
         now = self._fabric.links[link]
-        changes = [
-            {"link": link, "source": source, **changeable(way)}
-            for source, way in ((now.a, directions[0]), (now.b, directions[1]))
-        ]
-        effective_ns = self._ask_agent({"do": "change", "changes": changes})
+        changes = []
+        for source, way in ((now.a, directions[0]), (now.b, directions[1])):
+            values = changeable(way)
+            if way.delay_s == now.direction(source).delay_s:
+                del values["delay_s"]  # where nothing can delay, none can be set
+            changes.append({"link": link, "source": source, **values})
+        # An agent that comes to it after we have given up must not do it.
+        until_ns = time.monotonic_ns() + round(_AGENT_LATEST_S * NS_PER_S)
+        effective_ns = self._ask_agent({"do": "change", "changes": changes, "until_ns": until_ns})
         self._fabric.set_directions(link, *directions)
         self._feed.add(
             "change", link=link, forward=changeable(directions[0]), backward=changeable(directions[1])
@@ -360,17 +376,23 @@ class Controller(framework.Application):
                 f"{link} did not go {'down' if down else 'up'}: its other side may be "
                 f"{'up' if down else 'down'} by other hands",
             )
-            self._until(lambda: self._settled == self._wanted, "the switches did not confirm the new routes")
+            self._until_settled("the switches did not confirm the new routes")
         except Refusal:
             self._set_ports(link, not down)
             raise
+        if self._config.link_agent is not None:
+            with suppress(Refusal):  # delays that follow late are logged, and no reason to undo it
+                self._until(lambda: self._followed == self._announced, "", seconds=1.0)
         return time.monotonic_ns()
 
     def _set_ports(self, link: str, down: bool) -> None:
         for session in self._ends(link):
-            number = self._fabric.ports[session.pop][link]
-            address = session.addresses.get(number, "00:00:00:00:00:00")
-            session.send([encoding.port_mod(session.datapath, number, address, down)])
+            self._set_port(session, link, down)
+
+    def _set_port(self, session: Session, link: str, down: bool) -> None:
+        number = self._fabric.ports[session.pop][link]
+        address = session.addresses.get(number, "00:00:00:00:00:00")
+        session.send([encoding.port_mod(session.datapath, number, address, down)])
 
     def _ends(self, link: str) -> list[Session]:
         ends = self._fabric.links[link]
@@ -382,16 +404,17 @@ class Controller(framework.Application):
             if end in self._fabric.by_pop and not self._fabric.by_pop[end].confirmed:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the switch of {end} is not ready")
 
-    def _not_ready(self) -> str:
-        waiting = [switch.pop for switch in self._fabric.by_pop.values() if not switch.confirmed]
-        return f"not all switches are ready: {', '.join(waiting[:3])}"
+    def _until_settled(self, otherwise: str) -> None:
+        """Wait until all that is wanted by now is in force. Raises Refusal where it takes too long."""
+        wanted = self._fabric.wanted
+        self._until(lambda: self._fabric.settled >= wanted, otherwise)
 
-    def _until(self, reached: Callable[[], bool], otherwise: str) -> None:
+    def _until(self, reached: Callable[[], bool], otherwise: str, seconds: float = _IN_FORCE_S) -> None:
         """Wait until it is so. Raises Refusal where it takes too long."""
-        deadline_s = time.monotonic() + _IN_FORCE_S
+        deadline_s = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > deadline_s:
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{otherwise} within {_IN_FORCE_S:.0f} s")
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{otherwise} within {seconds:.0f} s")
             eventlet.sleep(_LOOK_S)
 
     def _ask_agent(self, request: dict[str, Any]) -> int:
@@ -454,8 +477,9 @@ class Controller(framework.Application):
         counted = self._counted(session, written_ns, ports, rules, rest[0] if rest else [])
         poll = replace(counted, age_ns=age_ns)
         self._fabric.totals[session.pop].add(poll)
-        self._log.write(json.dumps(poll.to_json()) + "\n")
-        self._log.flush()
+        with suppress(OSError):  # a full disk does not stop the network
+            self._log.write(json.dumps(poll.to_json()) + "\n")
+            self._log.flush()
 
     def _counted(
         self, session: Session, written_ns: int, ports: list[Any], rules: list[Any], meters: list[Any]
@@ -468,20 +492,23 @@ class Controller(framework.Application):
         for rule in rules:
             name = names.get(rule.cookie, "")
             source = pair_source(name)
-            packets = total.grown(f"{name} packets", rule.packet_count)
+            age_ns = rule.duration_sec * NS_PER_S + rule.duration_nsec
+            packets = total.grown(f"{name} packets", rule.packet_count, age_ns)
             if source is not None:
-                pairs[source] = [total.grown(f"{name} bytes", rule.byte_count), packets]
+                pairs[source] = [total.grown(f"{name} bytes", rule.byte_count, age_ns), packets]
             elif name in (UNROUTED, NOT_IP):
                 unrouted += packets
         meter_names = {meter.number: name for name, meter in fabric.meters.items()}
-        metered = {
-            meter_names[item.meter_id]: [
-                sum(band.byte_band_count for band in item.band_stats),
-                sum(band.packet_band_count for band in item.band_stats),
-            ]
-            for item in meters
-            if item.meter_id in meter_names
-        }
+        metered = {}
+        for item in meters:
+            if item.meter_id in meter_names:
+                name, age_ns = meter_names[item.meter_id], item.duration_sec * NS_PER_S + item.duration_nsec
+                metered[name] = [
+                    total.grown(
+                        f"meter {name} {what}", sum(getattr(b, what) for b in item.band_stats), age_ns
+                    )
+                    for what in ("byte_band_count", "packet_band_count")
+                ]
         return Poll(
             written_ns,
             session.pop,
@@ -580,7 +607,9 @@ def _serve(config: ControllerConfig) -> None:
         if config.socket is not None:
             listeners.append(stack.enter_context(_listening(config.socket)))
         if config.listen is not None:
-            listeners.append(eventlet.listen(split_listen(config.listen)))
+            address = split_listen(config.listen)
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            listeners.append(eventlet.listen(address, family=family))
         control = framework.start(
             __name__,
             str(config.openflow_socket),
@@ -592,7 +621,14 @@ def _serve(config: ControllerConfig) -> None:
         names = {"name": framework.NAME, "version": framework.VERSION}
         application = wsgi_application(Api(fabric, control, feed, names, token), eventlet.sleep)
         for listener in listeners:
-            eventlet.spawn(eventlet.wsgi.server, listener, application, log_output=False)
+            eventlet.spawn(
+                eventlet.wsgi.server,
+                listener,
+                application,
+                log_output=False,
+                debug=False,
+                socket_timeout=_REQUEST_S,
+            )
         LOG.info(
             "%s %s listens for switches on %s", framework.NAME, framework.VERSION, config.openflow_socket
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,9 +15,10 @@ from testbed.service import Listen, split_listen
 
 def _loopback(listen: str) -> str:
     host, _ = split_listen(listen)
-    if not ip_address(host).is_loopback:
-        raise ValueError("the northbound API listens on a loopback address only, such as 127.0.0.1:8080")
-    return listen
+    with suppress(ValueError):
+        if ip_address(host).is_loopback:
+            return listen
+    raise ValueError("the northbound API listens on a loopback address only, such as 127.0.0.1:8080")
 
 
 class ControllerConfig(BaseModel):

@@ -63,12 +63,13 @@ class Totals:
     before: Poll | None = None
     _raw: dict[str, int] = field(default_factory=dict)
     _base: dict[str, int] = field(default_factory=dict)
+    _ages_ns: dict[str, int] = field(default_factory=dict)
 
-    def grown(self, name: str, counted: int) -> int:
-        """The total under a name whose rule, which may be younger than the total, says `counted`."""
-        if counted < self._raw.get(name, 0):
+    def grown(self, name: str, counted: int, age_ns: int = 0) -> int:
+        """The total under a name whose rule, `age_ns` old, says `counted`; the total may be older than it."""
+        if counted < self._raw.get(name, 0) or age_ns < self._ages_ns.get(name, 0):
             self._base[name] = self._base.get(name, 0) + self._raw[name]
-        self._raw[name] = counted
+        self._raw[name], self._ages_ns[name] = counted, age_ns
         return self._base.get(name, 0) + counted
 
     def add(self, poll: Poll) -> None:

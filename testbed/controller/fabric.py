@@ -93,12 +93,15 @@ class Fabric:
         }
         self.by_datapath = {pop.datapath_id: self.by_pop[pop.id] for pop in network.pops}
         self.totals: dict[str, Totals] = {pop.id: Totals() for pop in network.pops}
+        # How often something was to be otherwise, and up to which of these times it is in force.
+        self.wanted = self.settled = 0
         self.plan()
 
     @property
     def ready(self) -> bool:
-        """Whether every switch is connected and said that it has its whole program, and nothing else."""
-        return all(switch.connected and switch.confirmed for switch in self.by_pop.values())
+        """Whether every switch has said that it has its whole program, that of now, and nothing else."""
+        confirmed = all(switch.connected and switch.confirmed for switch in self.by_pop.values())
+        return confirmed and self.settled == self.wanted
 
     @property
     def network(self) -> Network:

@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -40,8 +41,9 @@ class Feed:
         self._last += 1
         self._entries.append(Entry(self._last, kind, {"monotonic_ns": now_ns, **data}))
         if self._file is not None:
-            self._file.write(json.dumps({"monotonic_ns": now_ns, "event": kind, **data}) + "\n")
-            self._file.flush()
+            with suppress(OSError):  # a full disk does not stop the network
+                self._file.write(json.dumps({"monotonic_ns": now_ns, "event": kind, **data}) + "\n")
+                self._file.flush()
         return now_ns
 
     def after(self, number: int) -> Iterator[Entry]:

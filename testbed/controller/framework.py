@@ -43,9 +43,9 @@ DEAD_DISPATCHER = _handler.DEAD_DISPATCHER
 Application: Any = getattr(_app_manager, "RyuApp" if NAME == "ryu" else "OSKenApp")
 
 
-def handles(event: Any, *states: str) -> Callable[[Handler], Handler]:
-    """The framework's decorator with a type: the method gets `event` of switches in one of `states`."""
-    return cast(Callable[[Handler], Handler], _handler.set_ev_cls(event, list(states)))
+def handles(events: Any, *states: str) -> Callable[[Handler], Handler]:
+    """The framework's decorator with a type: for one event or several, of switches in one of `states`."""
+    return cast(Callable[[Handler], Handler], _handler.set_ev_cls(events, list(states)))
 
 
 class _SwitchStream:

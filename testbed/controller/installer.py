@@ -70,7 +70,8 @@ def _carry_out(
     there = _each([s for s in todo if todo[s].adds], lambda s: _send(s, s.send_additions, todo[s]))
     there += [s for s in todo if not todo[s].adds]
     gone = set(todo) - set(there)
-    deleting = [s for s in there if todo[s].deletes]
+    # While a switch may still do what it did before, what others do for it stays: they are asked again.
+    deleting = [] if gone else [s for s in there if todo[s].deletes]
     gone |= set(deleting) - set(_each(deleting, lambda s: _send(s, s.send_deletions, todo[s])))
     left = [session for session in todo if session not in gone]
     for session in left:
@@ -78,7 +79,7 @@ def _carry_out(
         done.switches += 1
         done.rules_added += len(change.add_rules)
         done.rules_deleted += len(change.delete_cookies)
-        trusted = session not in new and not session.refused
+        trusted = session not in new and not session.refused and (session in deleting or not change.deletes)
         session.has = programs[session.pop].installed if trusted else None
     return left
 

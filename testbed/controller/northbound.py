@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ from testbed.topology.link_names import find_link
 from testbed.topology.model import Direction
 from testbed.topology.routes import crossed_between
 
+LOG = logging.getLogger("testbed.controller")
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 _METER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEEP_ALIVE_S = 15.0
@@ -333,7 +335,7 @@ def wsgi_application(
                     "200 OK", [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")]
                 )
                 return _stream(api.feed, since, sleep)
-            status, payload = api.respond(request)
+            status, payload = _whole(api, request)
         except BadRequest as error:
             request, status, payload = Request("", ""), HTTPStatus.BAD_REQUEST, {"error": str(error)}
         except Refusal as error:
@@ -349,6 +351,15 @@ def wsgi_application(
         return [body]
 
     return application
+
+
+def _whole(api: Api, request: Request) -> tuple[HTTPStatus, Any]:
+    try:
+        return api.respond(request)
+    except Exception:
+        LOG.exception("%s %s", request.method, request.path)
+        reason = "the controller failed at this; its log says how"
+        return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": reason}
 
 
 def _request(environ: Mapping[str, Any]) -> Request:

@@ -14,7 +14,7 @@ from testbed.controller import encoding, framework
 from testbed.controller.counters import SwitchClock
 from testbed.controller.openflow import Change, Installed
 
-_ANSWER_S = 5.0
+_ANSWER_S = 3.0
 _event = framework.eventlet.event.Event
 
 
@@ -101,6 +101,9 @@ class Session:
         return question
 
     def _wait(self, question: _Question) -> list[Any]:
-        with framework.eventlet.Timeout(_ANSWER_S, False):
-            return list(question.answered.wait())
-        raise Gone(f"{self.pop} does not answer within {_ANSWER_S:.0f} s")
+        try:
+            with framework.eventlet.Timeout(_ANSWER_S):
+                return list(question.answered.wait())
+        except framework.eventlet.Timeout:
+            self._questions = {x: other for x, other in self._questions.items() if other is not question}
+            raise Gone(f"{self.pop} does not answer within {_ANSWER_S:.0f} s") from None

@@ -8,6 +8,7 @@ which knows what shall be; only emulation knows how rate, delay and loss are set
 
 are answered by `{"ok": true, "monotonic_ns": when it was so}` or `{"ok": false, "error": why}`. A change
 names at least one of the three, and the rest of the direction stays; of several changes all are made or none.
+With `"until_ns": TIME` of the monotonic clock nothing is begun after that time: who asked has given up then.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ class Change:
         return replace(now, **self.values)
 
 
-def read_request(line: bytes) -> list[Change] | frozenset[str]:
+def read_request(line: bytes, now_ns: int) -> list[Change] | frozenset[str]:
     """The changes that a request asks for, or the failed links that routes shall avoid. Pure.
 
-    Raises BadRequestError.
+    `now_ns` is the time of the monotonic clock. Raises BadRequestError.
     """
     try:
         request = json.loads(line)
@@ -69,7 +70,10 @@ def read_request(line: bytes) -> list[Change] | frozenset[str]:
         raise BadRequestError("the request is no JSON object")
     match request.get("do"):
         case "change":
-            _allow(request, "do", "changes")
+            _allow(request, "do", "changes", "until_ns")
+            until_ns = request.get("until_ns", now_ns)
+            if not isinstance(until_ns, int) or until_ns < now_ns:
+                raise BadRequestError(f"'until_ns' is {_shown(until_ns)}, and it is {now_ns}: too late")
             return _changes(request.get("changes"))
         case "follow":
             _allow(request, "do", "failed")
@@ -235,7 +239,7 @@ class LinkAgent:
     def _done(self, line: bytes) -> dict[str, Any]:
         """Do what a request asks for, and say how it went."""
         try:
-            self._do(read_request(line))
+            self._do(read_request(line, time.monotonic_ns()))
         except (BadRequestError, RunError) as error:
             return _failure(str(error))
         except Exception as error:
