@@ -135,6 +135,7 @@ class Stream:
     def __init__(self, lab: Live, source: str, target: str, rate_bps: float, port: int = 7000) -> None:
         self.sent = 0
         self.came: list[tuple[float, int]] = []
+        self._ended_s = float("inf")
         self._every_s = (PAYLOAD_BYTES + OVERHEAD_BYTES) * 8 / rate_bps
         self._stopped, self._over = threading.Event(), threading.Event()
         self._to = lab.address(target), port
@@ -153,6 +154,7 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         time.sleep(0.3)
+        self._ended_s = time.monotonic()
         self._stopped.set()
         time.sleep(0.3)  # what is on its way
         self._over.set()
@@ -164,7 +166,8 @@ class Stream:
     def gap_s(self, at_s: float, within_s: float = 2.5) -> float:
         """The longest silence that begins from just before a time on."""
         near = [time_s for time_s, _ in self.came if at_s - 0.02 < time_s < at_s + within_s]
-        return max(after - before for before, after in pairwise([at_s - 0.02, *near, at_s + within_s]))
+        times = [at_s - 0.02, *near, min(at_s + within_s, self._ended_s)]
+        return max(after - before for before, after in pairwise(times))
 
     @property
     def lost(self) -> int:

@@ -10,7 +10,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from testbed.topology.model import Direction, Network
 from testbed.topology.routing import compute_routes
 
 TOKEN = "a word"
-ASKED_NS, EFFECTIVE_NS = 5_000_000, 17_000_000
+TOOK_NS = 12_000_000
 
 
 @dataclass
@@ -35,24 +35,29 @@ class Obedient:
 
     fabric: Fabric
 
-    def change_link(
-        self, link: str, state: str | None, directions: tuple[Direction, Direction]
-    ) -> tuple[int, int]:
+    @property
+    def one_at_a_time(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def change_link(self, link: str, state: str | None, directions: tuple[Direction, Direction]) -> int:
         self.fabric.set_directions(link, *directions)
         if state is not None:
             self.fabric.port_is(self.fabric.links[link].b, link, state == "down")
             self.fabric.plan()
-        return ASKED_NS, EFFECTIVE_NS
+        return time.monotonic_ns() + TOOK_NS
 
-    def set_meter(self, name: str, spec: MeterSpec) -> tuple[int, int]:
+    def set_meter(self, name: str, spec: MeterSpec) -> int:
         self.fabric.meters[name] = MeterState(spec, self.fabric.number_for(name))
         self.fabric.plan()
-        return ASKED_NS, EFFECTIVE_NS
+        return time.monotonic_ns() + TOOK_NS
 
-    def remove_meter(self, name: str) -> tuple[int, int]:
+    def rule_counts(self, _: str) -> dict[int, tuple[int, int]]:
+        return {}
+
+    def remove_meter(self, name: str) -> int:
         del self.fabric.meters[name]
         self.fabric.plan()
-        return ASKED_NS, EFFECTIVE_NS
+        return time.monotonic_ns() + TOOK_NS
 
 
 @dataclass
