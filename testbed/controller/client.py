@@ -24,7 +24,9 @@ class Refused(RunError):
         self.status = status
 
 
-class _Connection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
     def __init__(self, path: Path, timeout_s: float | None) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
@@ -59,7 +61,7 @@ class Controller:
 
     def events(self, last_id: int | None = None) -> Iterator[dict[str, Any]]:
         """The events as they come, each with its "id" and "event"; from `last_id` on, if given."""
-        connection = _Connection(self._path, None)
+        connection = UnixConnection(self._path, None)
         try:
             headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
             connection.request("GET", "/events", headers=headers)
@@ -85,7 +87,7 @@ class Controller:
             token = self._token_file.read_text(encoding="utf-8").strip()
             headers["Authorization"] = f"Bearer {token}"
         payload = None if body is None else json.dumps(body).encode()
-        connection = _Connection(self._path, _TIMEOUT_S)
+        connection = UnixConnection(self._path, _TIMEOUT_S)
         try:
             connection.request(method, quote(resource, safe="/?&=:~.,-"), payload, headers)
             answer = connection.getresponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,10 +21,11 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from testbed.controller.client import Controller, Refused
+from testbed.controller.client import Controller, Refused, UnixConnection
 from testbed.controller.rules import port_numbers, switch_programs
 from testbed.emulation.namespaces import within
 from testbed.topology.model import Direction, Host, Isp, Link, LinkKind, Network, Pop, Relationship
@@ -539,6 +542,54 @@ def test_changes_need_the_token_and_rates_need_an_agent(lab: Lab) -> None:
         lab.api.patch("/links/cablenet.paris--cablenet.lyon", {"state": "down", "rate_bps": 5000})
     assert refused.value.status == 503
     assert lab.get("/status")["failed_links"] == []
+
+
+def _some_request(draw: random.Random, links: list[str]) -> tuple[str, str, bytes]:
+    """A request that is often nearly right, and sometimes right."""
+    values = [0, -1, 1, 999, 10**6, 10**30, 0.5, 1.0, 1e308, True, None, "down", "up", "x", [], {}, [1, 2]]
+    keys = ["state", "rate_bps", "delay_s", "loss", "forward", "backward", "isp", "class", "pop", "direction"]
+    link, meter = draw.choice([*links, "a--b", "%2e%2e", "é"]), draw.choice(["m", "n", "-", "x" * 80])
+    others = ["/", "/status", "/rules?pop=x", "/routes?from=h0", "/no", "//"]
+    path = draw.choice([f"/links/{link}"] * 6 + [f"/meters/{meter}"] * 4 + others)
+    body: dict[str, Any] = {draw.choice(keys): draw.choice(values) for _ in range(draw.randint(0, 3))}
+    if draw.random() < 0.6:
+        body = {"state": draw.choice(["up", "down", "sideways"])}
+    if draw.random() < 0.2:
+        body = {"isp": "dslnet", "class": "all", "rate_bps": draw.choice([10**6, 10**7, 5])}
+    text = json.dumps(body).encode()
+    if draw.random() < 0.1:
+        text = draw.randbytes(draw.randint(0, 40))
+    return draw.choice(["GET", "PATCH", "PATCH", "PUT", "DELETE", "POST"]), path, text
+
+
+def test_a_thousand_fuzzed_requests_leave_the_network_whole(lab: Lab) -> None:
+    draw = random.Random(5)
+    links = [link.id for link in lab.network.links]
+    answered: Counter[int] = Counter()
+    changed = 0
+    for _ in range(1000):
+        method, path, body = _some_request(draw, links)
+        connection = UnixConnection(lab.folder / "api.sock", 30)
+        connection.request(method, quote(path, safe="/?=&%"), body, {"Authorization": "Bearer word"})
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+        assert answer.status == 200 or said["error"]
+        answered[answer.status] += 1
+        changed += answer.status == 200 and method != "GET"
+        connection.close()
+    assert answered.keys() <= {200, 400, 404, 405, 409, 503}
+    assert changed > 20
+    down = {link for link in links if lab.get(f"/links/{link}")["state"] == "down"}
+    for link in down:
+        lab.api.patch(f"/links/{link}", {"state": "up"})
+    for name in lab.get("/meters")["meters"]:
+        lab.api.delete(f"/meters/{name}")
+    assert lab.get("/status")["ready"]
+    programs = switch_programs(lab.network, compute_routes(lab.network))
+    for pop in lab.network.pops:
+        assert len(lab.flows(pop)) == len(programs[pop.id].rules)
+    for host in lab.network.hosts[1:]:
+        assert lab.ping(lab.network.hosts[0], host.ip)
 
 
 def test_events_are_streamed(lab: Lab) -> None:
