@@ -17,6 +17,7 @@ import json
 import math
 import os
 import selectors
+import signal
 import socket
 import time
 import traceback
@@ -178,6 +179,8 @@ class LinkAgent:
         self._woken.close()
 
     def _serve(self) -> None:
+        # Signals are the main thread's: one that came here would not wake it where it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         with selectors.DefaultSelector() as self._selector, self._server:
             self._selector.register(self._server, selectors.EVENT_READ)
             self._selector.register(self._woken, selectors.EVENT_READ)

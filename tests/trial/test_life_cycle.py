@@ -319,6 +319,8 @@ def test_a_prompt_whose_terminal_is_gone_ends_and_leaves_nothing(tmp_path: Path)
         command.process.send_signal(signal.SIGINT)  # Mininet's prompt goes on
         command.until(lambda: command.stdout.read_text().count("testbed>") == 2)
         command.process.send_signal(signal.SIGHUP)
+        assert command.process.stdin is not None
+        command.process.stdin.close()  # as a terminal that goes does: a prompt about to read wakes up
         assert command.ends_with() == 130
     assert traces.of_run(tag) == []
 
