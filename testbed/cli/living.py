@@ -117,5 +117,5 @@ def _silence(run: RunInfo, error: OSError) -> RunError:
     reason = error.strerror or str(error) or type(error).__name__
     return RunError(
         f"the controller of run {name} does not answer: {reason}",
-        mend="end the run and start it again; until then its switches forward as they were told",
+        mend="its switches forward as they were told; docs/controller.md says how to start another by hand",
     )

@@ -122,6 +122,10 @@ class Fabric:
         hosts = {name: host.pop for host in self._built.hosts for name in (host.id, host.ip)}
         return {pop.gateway_ip: pop.id for pop in self._built.pops} | hosts | {p: p for p in self.ports}
 
+    def access_link(self, name: str) -> str | None:
+        """The access link of a host, by its id or address; None for a PoP or a gateway."""
+        return next((host.link for host in self._built.hosts if name in (host.id, host.ip)), None)
+
     def port_is(self, pop: str, link: str, down: bool) -> bool:
         """Note the state of a port. Returns whether the link is up or down by that, and was not before."""
         before = self.is_down(link)

@@ -188,7 +188,10 @@ class Api:
                 reason = f"no PoP, host or address {name!r}"
                 raise Refusal(HTTPStatus.NOT_FOUND, reason)
             ends.append(fabric.pop_of_name[name])
-        found = {"from": source, "to": target, "reachable": fabric.routes.reaches(*ends)}
+        access = [fabric.access_link(name) for name in (source, target)]
+        cut_off = any(link is not None and fabric.is_down(link) for link in access)
+        reachable = fabric.routes.reaches(*ends) and not cut_off
+        found = {"from": source, "to": target, "reachable": reachable}
         if not found["reachable"]:
             return {**found, "pops": [], "links": [], "delay_s": None}
         ways = list(crossed_between(fabric.network, fabric.routes, *ends))

@@ -36,6 +36,12 @@ def made_again(text: str) -> str:
 testbed.__test__ = False  # type: ignore[attr-defined]  # so that pytest does not take it for a test
 
 
+def _hear_signals() -> None:
+    """A shell that starts pytest in the background makes its children deaf to Ctrl-C, nohup to SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Running:
     """A verb that runs. A context: what still lives at its end is killed."""
 
@@ -51,8 +57,7 @@ class Running:
                 stdout=out,
                 stderr=errors,
                 start_new_session=True,
-                # A shell that starts pytest in the background makes its children deaf to Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+                preexec_fn=_hear_signals,  # noqa: PLW1509
             )
 
     def __enter__(self) -> Running:

@@ -582,3 +582,15 @@ def test_the_feed_forgets_the_oldest_of_a_thousand() -> None:
     assert [entry.number for entry in feed.after(0)] == list(range(501, 1501))
     assert feed.last == 1500
     assert [entry.data["n"] for entry in feed.after(1498)] == [1498, 1499]
+
+
+def test_a_host_whose_access_link_is_cut_has_no_route(api: Api) -> None:
+    host, other = network().hosts[:2]
+
+    def reachable(source: str) -> bool:
+        return bool(get(api, "/routes", **{"from": source, "to": other.ip})["reachable"])
+
+    assert reachable(host.id)
+    api.fabric.port_is(host.pop, host.link, down=True)
+    assert not reachable(host.id)
+    assert reachable(host.pop)
