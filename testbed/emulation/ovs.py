@@ -6,6 +6,7 @@ run's fabric namespace, so that bridges, their internal ports and even a kernel 
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -192,7 +193,16 @@ class OpenVSwitch:
 
     def _wait_for_database(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._socket.exists():
+        while not self._answers():
             if time.monotonic() > deadline:
                 raise RunError(f"ovsdb-server did not start within {_START_TIMEOUT_S} s")
             time.sleep(0.005)
+
+    def _answers(self) -> bool:
+        """Whether the database takes connections: its socket is there a moment before it listens."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self._socket))
+            except OSError:
+                return False
+        return True
