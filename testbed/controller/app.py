@@ -90,8 +90,6 @@ class Controller(framework.Application):
     def start(self) -> Any:
         eventlet.spawn(self._settle_forever)
         eventlet.spawn(self._poll_forever)
-        if self._config.link_agent is not None:
-            eventlet.spawn(self._follow_forever)
         return super().start()
 
     # What switches say.
@@ -228,8 +226,10 @@ class Controller(framework.Application):
                 took_s=round(time.monotonic() - begun_s, 6),
             )
         if failed != self._announced:
+            self._announced = failed
             self._keep()
-        self._announced = failed
+            if self._config.link_agent is not None:
+                eventlet.spawn(self._follow)
         fabric.settled = wanted
         if fabric.ready and not self._told_ready:
             self._told_ready = True
@@ -238,18 +238,16 @@ class Controller(framework.Application):
             write_ready(self._config.ready_file)
             eventlet.spawn_after(0.5, self._load_routing)
 
-    def _follow_forever(self) -> NoReturn:
-        """Tell the delay line of each set of links without which routes are found, until it has heard."""
-        while True:
-            failed, pause_s = self._announced, _LOOK_S
-            if failed != self._followed:
-                try:
-                    self._ask_agent({"do": "follow", "failed": sorted(failed)})
-                    self._followed = failed
-                except Refusal as error:
-                    LOG.error("delays do not follow the routes yet: %s", error)
-                    pause_s = 1.0
-            eventlet.sleep(pause_s)
+    def _follow(self) -> None:
+        """Tell the delay line of the links without which routes are found now, until it has heard."""
+        while self._followed != self._announced:
+            failed = self._announced
+            try:
+                self._ask_agent({"do": "follow", "failed": sorted(failed)})
+                self._followed = failed
+            except Refusal as error:
+                LOG.error("delays do not follow the routes yet: %s", error)
+                eventlet.sleep(1)
 
     def _load_routing(self) -> None:
         """Compute routes once before a link fails: to load what does it takes half a second."""

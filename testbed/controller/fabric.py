@@ -74,7 +74,8 @@ class Fabric:
         self._built = network
         self._first_routes = routes
         asked = asked or Asked()
-        self.links: dict[str, Link] = {link.id: link for link in network.links}
+        self.network = network
+        """With the rates, delays and losses of now."""
         for name, (forward, backward) in asked.directions.items():
             self.set_directions(name, forward, backward)
         self.meters = dict(asked.meters)
@@ -104,9 +105,9 @@ class Fabric:
         return confirmed and self.settled == self.wanted
 
     @property
-    def network(self) -> Network:
-        """The network with the rates, delays and losses of now."""
-        return replace(self._built, links=tuple(self.links.values()))
+    def links(self) -> Mapping[str, Link]:
+        """The links as they are now, by id."""
+        return self.network.link_by_id
 
     @cached_property
     def isp_of_pop(self) -> Mapping[str, str]:
@@ -155,7 +156,9 @@ class Fabric:
         )
 
     def set_directions(self, name: str, forward: Direction, backward: Direction) -> None:
-        self.links[name] = replace(self.links[name], forward=forward, backward=backward)
+        changed = replace(self.links[name], forward=forward, backward=backward)
+        links = tuple(changed if link.id == name else link for link in self.network.links)
+        self.network = replace(self.network, links=links)
 
     def meter_in_the_way(self, name: str, spec: MeterSpec) -> str | None:
         """Another meter for some of the same packets at a PoP: rules of both would have the same match."""
@@ -202,7 +205,7 @@ class Fabric:
 
     def asked_json(self) -> dict[str, Any]:
         """What `asked_from` reads back."""
-        first = {link.id: link for link in self._built.links}
+        first = self._built.link_by_id
         return {
             "down": sorted(self.asked_down),
             "failed": sorted(self.failed),
