@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 
-_TABLES = ("ADMIT", "METER_OUT", "METER_IN", "ROUTE")
 _ETHERNET = {0x0800: "IP", 0x0806: "ARP"}
 _WHILE_DOWN = ", else by "
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
@@ -96,7 +95,9 @@ def _steps(rule: Json, answer: Json, pop: str, network: Network) -> Iterator[str
 
 
 def _table(number: int) -> str:
-    return _TABLES[number] if number < len(_TABLES) else str(number)
+    from testbed.controller.rules import TABLES
+
+    return TABLES[number] if number < len(TABLES) else str(number)
 
 
 def _limit(meter: Json) -> str:

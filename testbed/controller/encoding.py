@@ -12,6 +12,7 @@ from typing import Any
 from testbed.controller.openflow import (
     CONTROLLER,
     COUNTED,
+    KIND_BITS,
     TABLE,
     Action,
     Change,
@@ -29,7 +30,6 @@ from testbed.controller.openflow import (
 )
 
 _ALL_COOKIE_BITS = 0xFFFFFFFFFFFFFFFF
-_KIND_BITS = 0xFF << 56
 _WHOLE_PORT = 15  # bits 0 to 15, as NXAST_REG_LOAD says it: the first times 64, plus how many more
 
 
@@ -81,7 +81,7 @@ def has_requests(datapath: Any) -> list[Any]:
 def count_requests(datapath: Any, meters: bool) -> list[Any]:
     """The questions of a poll: ports, counted rules, and where there are some, meters."""
     parser, protocol = datapath.ofproto_parser, datapath.ofproto
-    rules = parser.OFPFlowStatsRequest(datapath, cookie=COUNTED, cookie_mask=_KIND_BITS)
+    rules = parser.OFPFlowStatsRequest(datapath, cookie=COUNTED, cookie_mask=KIND_BITS)
     asked = [parser.OFPPortStatsRequest(datapath, 0, protocol.OFPP_ANY), rules]
     if meters:
         asked.append(parser.OFPMeterStatsRequest(datapath, 0, protocol.OFPM_ALL))

@@ -22,7 +22,7 @@ _MOST_CORRECTIONS = 3
 
 
 @dataclass
-class Installed:
+class Round:
     """What one round has changed."""
 
     switches: int = 0
@@ -35,13 +35,13 @@ def install(
     programs: Mapping[str, Program],
     learned: Callable[[Session, list[Any]], None],
     confirmed: Callable[[Session, str], None],
-) -> Installed:
+) -> Round:
     """Bring the switches to their programs.
 
     `learned` gets the ports of a switch that was asked what it has, `confirmed` each switch that has its
     program, with an empty text, or that does not, with the reason.
     """
-    done, waiting = Installed(), list(sessions)
+    done, waiting = Round(), list(sessions)
     for correction in range(_MOST_CORRECTIONS + 1):
         new = [session for session in waiting if session.has is None]
         waiting = [s for s in waiting if s.has is not None] + _each(new, lambda s: learned(s, s.learn()))
@@ -62,7 +62,7 @@ def install(
 
 
 def _carry_out(
-    todo: Mapping[Session, Change], programs: Mapping[str, Program], new: list[Session], done: Installed
+    todo: Mapping[Session, Change], programs: Mapping[str, Program], new: list[Session], done: Round
 ) -> list[Session]:
     """Additions everywhere, then deletions everywhere. Returns the switches that are still there."""
     for session in todo:

@@ -22,7 +22,7 @@ COUNTED = 0xC0 << 56
 """The cookie's high byte of rules whose packets are counted; a poll asks for these alone."""
 
 _PLAIN = 0x01 << 56
-_KIND_BITS = 0xFF << 56
+KIND_BITS = 0xFF << 56
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Rule:
     @property
     def cookie(self) -> int:
         """64 bits that say what the rule says: two rules of a switch differ in it, equal rules do not."""
-        return (COUNTED if self.counts else _PLAIN) | _digest(self) & ~_KIND_BITS
+        return (COUNTED if self.counts else _PLAIN) | _digest(self) & ~KIND_BITS
 
     def to_json(self) -> dict[str, Any]:
         shown: dict[str, Any] = {

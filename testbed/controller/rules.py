@@ -43,7 +43,8 @@ from testbed.controller.openflow import (
 from testbed.topology.model import Network, Pop
 from testbed.topology.routes import Routes
 
-ADMIT, METER_OUT, METER_IN, ROUTE = range(4)
+TABLES = ("ADMIT", "METER_OUT", "METER_IN", "ROUTE")
+ADMIT, METER_OUT, METER_IN, ROUTE = range(len(TABLES))
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY = 8, 0
