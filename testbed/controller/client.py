@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -89,7 +90,8 @@ class Controller:
         payload = None if body is None else json.dumps(body).encode()
         connection = UnixConnection(self._path, _TIMEOUT_S)
         try:
-            connection.request(method, quote(resource, safe="/?&=:~.,-"), payload, headers)
+            with suppress(BrokenPipeError):  # refused before the body was read: the answer says why
+                connection.request(method, quote(resource, safe="/?&=:~.,-"), payload, headers)
             answer = connection.getresponse()
             text = answer.read().decode("utf-8", "replace")
         except http.client.HTTPException as error:

@@ -374,6 +374,7 @@ def test_unknown_destinations_are_dropped_and_counted(lab: Lab) -> None:
     def dropped() -> int:
         return int(lab.get("/counters")["unrouted"]["cablenet.paris"])
 
+    _wait(lambda: "cablenet.paris" in lab.get("/counters")["unrouted"], 5)  # its first poll
     before = dropped()
     assert not lab.ping(lab.network.hosts[0], "192.0.2.7")
     _wait(lambda: dropped() > before, 5)
