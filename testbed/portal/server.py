@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from testbed.portal import alto
+from testbed.portal.alto import documents as alto
 from testbed.portal.config import PortalConfig
 from testbed.portal.pricing import PDistances, static_distances
 from testbed.service import split_listen, stop_signal, write_ready

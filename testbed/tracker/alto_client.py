@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from testbed.portal.alto_read import AltoError, read_cost_map, read_directory, read_network_map
+from testbed.portal.alto.reading import AltoError, read_cost_map, read_directory, read_network_map
 from testbed.tracker.guidance import BROKEN, NO_MAP_YET, UNREACHABLE, GuidanceBook, IspMaps
 
 log = logging.getLogger("tracker.portals")

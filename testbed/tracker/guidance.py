@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from testbed.portal.alto_read import CostMap, NetworkMap
+from testbed.portal.alto.reading import CostMap, NetworkMap
 from testbed.portal.prefixes import PrefixTable
 
 # Why a requester has no guidance: the words of the announce record.

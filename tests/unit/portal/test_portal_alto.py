@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from testbed.portal import alto
-from testbed.portal.alto_read import AltoError, read_cost_map, read_directory, read_network_map
+from testbed.portal.alto import documents as alto
+from testbed.portal.alto.reading import AltoError, read_cost_map, read_directory, read_network_map
 from testbed.portal.prefixes import PrefixTable
 from testbed.portal.pricing import PDistances
 

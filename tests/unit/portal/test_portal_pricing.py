@@ -127,7 +127,7 @@ def test_a_chain_of_many_hops_is_summed_whole() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"links": [{"a": "a", "b": "nowhere", "weight": 1}]}, "'nowhere' is none of this ISP's PIDs"),
+        ({"links": [{"a": "a", "b": "nowhere", "weight": 1}]}, "'nowhere' is none of this ISP's PoPs"),
         ({"links": [{"a": "a", "b": "a", "weight": 1}]}, "linked to itself"),
         ({"links": [{"a": "a", "b": "b", "weight": 0}]}, "greater than 0"),
         ({"pids": [{"pid": "cablenet.paris", "prefixes": []}]}, "match pattern"),

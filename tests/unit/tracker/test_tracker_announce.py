@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.portal.alto_read import CostMap, NetworkMap
+from testbed.portal.alto.reading import CostMap, NetworkMap
 from testbed.portal.prefixes import PrefixTable
 from testbed.tracker.announce import Limits, Tracker
 from testbed.tracker.guidance import GuidanceBook, IspMaps

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
-from testbed.portal.alto import COST_MAP_TYPE, NETWORK_MAP_TYPE, ROUTINGCOST
+from testbed.portal.alto.documents import COST_MAP_TYPE, NETWORK_MAP_TYPE, ROUTINGCOST
 from testbed.portal.prefixes import PrefixTable
 
 
