@@ -46,10 +46,15 @@ class Cost:
 
 
 def options(description: str) -> argparse.Namespace:
+    return parser(description).parse_args()
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """What all benchmarks take, for one that takes more."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a rough answer in under a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measures as JSON")
-    return parser.parse_args()
+    return parser
 
 
 def cost(call: Callable[[], Any], times: int = 1) -> Cost:

@@ -17,6 +17,7 @@ import typer
 
 from testbed import __version__
 from testbed.cli import (
+    alto,
     calibrate,
     clean,
     compare,
@@ -75,6 +76,7 @@ app.command("link")(link.link)
 app.command("routes")(routes.routes)
 app.command("counters")(counters.counters)
 app.command("meter")(meter.meter)
+app.command("alto")(alto.alto)
 app.command("status")(clean.status)
 app.command("clean")(clean.clean)
 

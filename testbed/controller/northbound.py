@@ -290,13 +290,16 @@ class Api:
                 continue
             way = link.direction(count.end)
             links.setdefault(count.link, {})[count.end] = {
+                "bytes": count.bytes,
                 "rate_bps": count.rate_bps,
                 "capacity_bps": way.capacity_bps,
                 "utilisation": None if count.rate_bps is None else way.utilisation(count.rate_bps),
                 "interval_s": count.interval_s,
                 "monotonic_ns": count.monotonic_ns,
             }
-        return {"isp": isp, "links": links}
+        own = {pop for pop, owner in fabric.isp_of_pop.items() if owner == isp}
+        down = [name for name in sorted(fabric.failed) if {fabric.links[name].a, fabric.links[name].b} & own]
+        return {"isp": isp, "links": links, "down": down}
 
 
 def _counted(rule: Rule, counts: Mapping[int, tuple[int, int]]) -> dict[str, Any]:

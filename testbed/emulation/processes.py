@@ -94,7 +94,10 @@ class ProcessDeath(RunError):
 
 @dataclass
 class Process:
-    """A process of the run. `exit_code` is None while it lives, negative for a signal."""
+    """A process of the run. `exit_code` is None while it lives, negative for a signal.
+
+    What is `spare` the run can go on without: its death is no error, but noted among the supervisor's `lost`.
+    """
 
     name: str
     pid: int
@@ -103,6 +106,7 @@ class Process:
     log_bytes: int = DEFAULT_LIMITS.log_bytes
     exit_code: int | None = None
     ending: bool = False
+    spare: bool = False
     child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def tail(self) -> str:
@@ -147,6 +151,7 @@ class Supervisor:
     def __init__(self, journal: Journal) -> None:
         _allow_all_descriptors()
         self._next_log_check_s = 0.0
+        self.lost: list[Process] = []
         self._journal = journal
         self._living: dict[int, Process] = {}
         self._poll = select.poll()
@@ -307,7 +312,10 @@ class Supervisor:
             self._poll.unregister(descriptor)
             os.close(descriptor)
             del self._living[process.pid]
-            ended.append(process)
+            if process.spare and not process.ending:
+                self.lost.append(process)
+            else:
+                ended.append(process)
         return ended
 
     def _exit_code(self, process: Process) -> int:

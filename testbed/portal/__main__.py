@@ -9,6 +9,6 @@ from testbed.service import run_program
 if __name__ == "__main__":
     sys.exit(
         run_program(
-            "testbed.portal", PortalConfig, serve, "Serve one ISP's network map and cost map over ALTO."
+            "testbed.portal", PortalConfig, serve, "Serve what one ISP says of its network over ALTO."
         )
     )

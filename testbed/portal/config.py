@@ -1,4 +1,4 @@
-"""The portal's configuration file: what the ISP knows of itself, what it publishes of that, where and to whom.
+"""The portal's configuration file: what an ISP knows of itself, what it publishes, where and to whom.
 
 In comes the YAML mapping, out a checked `PortalConfig`; every PID and PoP that is named elsewhere in the file
 exists. docs/portal.md explains the file.
@@ -80,16 +80,18 @@ class LinkConfig(_Way):
 class ExternalConfig(_Way):
     """One way out of the ISP towards an external PID; a PID with several ways out has several entries.
 
-    It leaves at the ISP's own PoP `exit`. Packets take the exit that is nearest by the weights inside (hot
-    potato), of equally near ones that of the least `weight`, then the first of the file. `weight` is what a
-    static distance adds for it; "there" of two values is out of the ISP. `hops` are the links from the exit to
-    the external PID, 1 for a neighbour. `price` is what the neighbour charges for one Mbit/s of the charging
-    volume. The prefixes of the entries of one PID are joined.
+    It leaves at the ISP's own PoP `exit`. Of the exits of least `preference` whose links are up, packets take
+    the one that is nearest by the weights inside (hot potato), of equally near ones that of the least
+    `weight`, then the first of the file. `weight` is what a static distance adds for it; "there" of two
+    values is out of the ISP. `hops` are the links from the exit to the external PID, 1 for a neighbour.
+    `price` is what the neighbour charges for one Mbit/s of the charging volume. The prefixes of the entries
+    of one PID are joined.
     """
 
     pid: PidName
     prefixes: tuple[Prefix, ...] = ()
     exit: str
+    preference: Annotated[int, Field(ge=0)] = 0
     weight: Positive = 1.0
     hops: Count = 1
     price: NotNegative = 0.0
@@ -98,7 +100,7 @@ class ExternalConfig(_Way):
 class StepConfig(_Model):
     """How far one update of the prices goes, as a share of what is priced: mu of Xie et al. 2008."""
 
-    rule: Literal["constant", "diminishing"] = "diminishing"
+    rule: Literal["constant", "diminishing"] = "constant"
     """`diminishing`: size / sqrt(update)."""
     size: Positive | None = None
     """Default: what suits the objective (docs/pricing.md)."""
@@ -232,6 +234,9 @@ class PortalConfig(_Model):
     """Distances by source and destination PID, or the file (YAML or JSON) where they are."""
     aggregations: Mapping[ResourceId, Groups] = Field(default_factory=dict)
     """Further network maps by id: new PIDs, each of several PIDs of the full map. Others stay as they are."""
+    metrics: tuple[Literal["hopcount", "delay-ow", "tput", "lossrate"], ...] | None = None
+    """What is published beside routingcost, of a network whose links are known (RFC 9439). Default: all, or
+    nothing where `disclosure` hides the exact distances."""
     pricing: PricingConfig = PricingConfig()
     disclosure: DisclosureConfig = DisclosureConfig()
     policy: PolicyConfig = PolicyConfig()

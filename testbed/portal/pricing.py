@@ -1,47 +1,49 @@
-"""p-distances: what one unit of traffic from PID to PID costs the ISP.
+"""p-distances: what one unit of traffic from PID to PID costs the ISP, by prices of its links.
 
-In come the ISP's PIDs, its links with a routing weight and a price each, and its exits; out comes the full
-mesh of distances. Routes follow the weights, distances sum the prices: the two differ once prices move and
-routes do not.
+In come the ISP's `InternalView` and the traffic that was measured on its links; out come the prices of links
+and the distances between PIDs, p_ij = sum of p_e over the route from i to j. The rules are those of Xie,
+Yang, Krishnamurthy, Liu and Silberschatz, "P4P: Provider Portal for Applications", SIGCOMM 2008;
+docs/pricing.md tells them, and how they converge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
-from testbed.portal.config import PortalConfig
+from testbed.errors import Problem, UserError
+from testbed.portal.charging import Meter
+from testbed.portal.config import PortalConfig, PricingConfig, StepConfig
+from testbed.portal.internal import InternalView
+from testbed.portal.projection import clip_normalise, project_on_simplex
+from testbed.spec.yaml_reader import Places, read_yaml
 
 Matrix = npt.NDArray[np.float64]
-_NO_ROUTE = -9999  # what SciPy writes as the predecessor of a node that has none
+Vector = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+STEP_SIZE = {"mlu": 20.0, "bdp": 3.0, "multihoming": 0.5}
+"""mu where the configuration names none; docs/pricing.md says how they were found."""
+
+CLIP_NORMALISE_STEP = 1.0
+"""mu of the P4P authors' code."""
+
+LEAD = 3.0
+"""How many steps ahead of the prices the published ones are."""
+
+FULL_CHARGE = 100.0
+"""The published price of the dearest interdomain way while it is charged for what it carries; see
+`_multihoming_prices`."""
 
 
-@dataclass(frozen=True)
-class PidLink:
-    """One direction of a link inside the ISP. `weight` decides the route, `price` is p_e of the link."""
-
-    source: str
-    target: str
-    weight: float
-    price: float
-
-
-@dataclass(frozen=True)
-class Exit:
-    """A way from the ISP's own PID `source` to the external PID `target`."""
-
-    source: str
-    target: str
-    weight: float
-    price: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PDistances:
     """`matrix[i, j]` is the p-distance from `pids[i]` to `pids[j]`; NaN where the ISP says nothing.
 
@@ -58,83 +60,268 @@ class PDistances:
         return [(self.pids[i], self.pids[j], float(self.matrix[i, j])) for i, j in known]
 
 
-def static_distances(config: PortalConfig) -> PDistances:
-    """The distances of a portal whose prices are its routing weights."""
-    return p_distances(
-        pids=[entry.pid for entry in config.pids],
-        links=[
-            PidLink(*pair, weight, weight)
-            for link in config.links
-            for pair, weight in zip(((link.a, link.b), (link.b, link.a)), link.weight, strict=True)
-        ],
-        exits=[Exit(way.exit, way.pid, way.weight, way.weight) for way in config.external],
-        intra_pid_distance=config.intra_pid_distance,
-    )
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """What the links cost after so many updates.
 
-
-def p_distances(
-    pids: Sequence[str], links: Sequence[PidLink], exits: Sequence[Exit], intra_pid_distance: float
-) -> PDistances:
-    """p_ij = sum of the prices of the links on the route from i to j (Xie et al., P4P, SIGCOMM 2008).
-
-    Routes are shortest by weight; of parallel links and of equal exits the first counts. Own -> external
-    takes the exit where path weight + exit weight is least and adds its price; external -> own has the same
-    distance, because an ISP does not choose where others enter. External -> external, and pairs without a
-    route, stay NaN.
+    `price` (E,) is the dual variable of each way, in the unit of its objective: with `mlu` q_e = p_e c_e,
+    which sums to 1 over links; with `bdp` what is added to d_e; with `multihoming` the share of the
+    neighbour's price, 0 to 1; with `static` d_e. `published` (E,) is what distances are sums of.
     """
-    external = list(dict.fromkeys(way.target for way in exits))
-    index = {pid: number for number, pid in enumerate([*pids, *external])}
-    own = len(pids)
-    weight, price = _own_mesh(index, own, links)
-    matrix = np.full((len(index), len(index)), np.nan)
-    matrix[:own, :own] = price
-    for number, pid in enumerate(external, start=own):
-        ways = [way for way in exits if way.target == pid]
-        matrix[:own, number] = matrix[number, :own] = _cheapest_exit(index, weight, price, ways)
-    # Last, so that a way out does not pay for staying inside its own PID.
-    np.fill_diagonal(matrix[:own, :own], intra_pid_distance)
-    return PDistances(pids=tuple(index), own=own, matrix=matrix)
+
+    updates: int
+    price: Vector
+    published: Vector
+    meter: Meter | None = None
 
 
-def _own_mesh(index: dict[str, int], own: int, links: Sequence[PidLink]) -> tuple[Matrix, Matrix]:
-    """Path weight (inf without a route) and path price (NaN without a route), both (own, own)."""
-    best: dict[tuple[int, int], PidLink] = {}
-    for link in links:
-        pair = index[link.source], index[link.target]
-        if pair not in best or link.weight < best[pair].weight:
-            best[pair] = link
-    sources = [pair[0] for pair in best]
-    targets = [pair[1] for pair in best]
-    graph = csr_array(
-        ([link.weight for link in best.values()], (sources, targets)), shape=(own, own), dtype=float
+def static_distances(config: PortalConfig) -> PDistances:
+    """The distances of a portal that measures nothing: `costs`, or sums of d_e by `pricing.metric`.
+
+    Raises UserError where `costs` names a file that can't be read, or PIDs that there are none of.
+    """
+    view = InternalView.of(config)
+    return _distances(view, view.distance, config)
+
+
+def distances(view: InternalView, prices: Prices, config: PortalConfig) -> PDistances:
+    """The p-distances at `prices`, not negative and finite; NaN where the ISP says nothing.
+
+    Within a PID it is `intra_pid_distance` and what the links between its PoPs cost. From external PID to
+    external PID the ISP says nothing. Raises as `static_distances` does.
+    """
+    return _distances(view, prices.published, config)
+
+
+def start(view: InternalView, config: PricingConfig) -> Prices:
+    """The prices before anything is measured.
+
+    With `mlu` all links have the same q, with `bdp` none adds anything to its distance, with `multihoming`
+    interdomain ways are charged in full until a slot tells what is free.
+    """
+    if config.objective == "mlu":
+        share = _priced(view).astype(float)
+        share /= max(share[_first_ways(view)].sum(), 1)
+        return Prices(0, share, _mlu_prices(view, share))
+    if config.objective == "bdp":
+        return Prices(0, np.zeros(len(view.ways)), view.distance)
+    if config.objective == "multihoming":
+        full = view.interdomain.astype(float)
+        return Prices(0, full, _multihoming_prices(view, full), Meter.of(len(_interdomain_links(view))))
+    return Prices(0, view.distance, view.distance)
+
+
+def update(
+    view: InternalView,
+    prices: Prices,
+    traffic_bps: Vector,
+    config: PricingConfig,
+    background_bps: Vector | None = None,
+) -> Prices:
+    """The prices after `config.update_s` in which P2P put `traffic_bps` (E,) on the link of each way.
+
+    NaN: not measured; such a link counts as if P2P sent nothing over it, and where none is measured the
+    prices stay. `background_bps` (E,) is what others sent meanwhile, by default what `view` says.
+    """
+    measured = ~np.isnan(traffic_bps)
+    if config.objective == "static":
+        return replace(prices, price=view.distance, published=view.distance)
+    if not measured.any():
+        return prices
+    p2p_bps = np.where(measured, traffic_bps, 0.0)
+    others_bps = view.background_bps if background_bps is None else background_bps
+    if config.objective == "mlu":
+        return _update_mlu(view, prices, p2p_bps + others_bps, config)
+    if config.objective == "bdp":
+        return _update_bdp(view, prices, p2p_bps + others_bps, config)
+    return _update_multihoming(view, prices, p2p_bps, others_bps, config)
+
+
+def _update_mlu(view: InternalView, prices: Prices, load_bps: Vector, config: PricingConfig) -> Prices:
+    """p <- [p + mu xi] on {sum of p c = 1, p >= 0}, xi = b + t - alpha c, alpha the highest utilisation.
+
+    Capacities are counted in their mean and loads in alpha, so that mu has no unit and suits all networks: an
+    idle link of mean capacity is moved by mu / links, the mean of q being 1 / links. What is published is a
+    projection too, of a point `LEAD` steps ahead: prices and demand that each answer the other's last move
+    run in circles (Popov, "A modification of the Arrow-Hurwicz method for search of saddle points", 1980).
+    """
+    ways = _first_ways(view)
+    ways = ways[_priced(view)[ways]]
+    if not len(ways):
+        return prices
+    utilisation = load_bps[ways] / view.capacity_bps[ways]
+    highest = utilisation.max()
+    updates = prices.updates + 1
+    known = prices.price[ways]
+    if config.projection == "clip-normalise":
+        moved = clip_normalise(known, utilisation, _step(config.step, CLIP_NORMALISE_STEP, updates))
+        ahead = moved
+    else:
+        capacity = view.capacity_bps[ways] / view.capacity_bps[ways].mean()
+        mu = _step(config.step, STEP_SIZE["mlu"], updates) / len(ways)
+        push = mu * capacity * (utilisation / highest - 1) if highest > 0 else np.zeros(len(ways))
+        price = project_on_simplex(known / capacity + push, capacity)
+        moved = price * capacity
+        ahead = project_on_simplex(price + LEAD * push, capacity) * capacity
+    return Prices(updates, _on_ways(view, ways, moved), _mlu_prices(view, _on_ways(view, ways, ahead)))
+
+
+def _update_bdp(view: InternalView, prices: Prices, load_bps: Vector, config: PricingConfig) -> Prices:
+    """p <- [p + mu d (u - 1)]+, u = (b + t) / c, d the mean distance of a way: the capacities' multipliers.
+
+    What is published is d_e + p_e.
+    """
+    ways = np.flatnonzero(_priced(view))
+    updates = prices.updates + 1
+    mu = _step(config.step, STEP_SIZE["bdp"], updates) * (view.distance.mean() or 1.0)
+    push = np.zeros(len(view.ways))
+    push[ways] = mu * (load_bps[ways] / view.capacity_bps[ways] - 1)
+    price = np.maximum(0.0, prices.price + push)
+    return Prices(updates, price, view.distance + np.maximum(0.0, price + LEAD * push))
+
+
+def _update_multihoming(
+    view: InternalView, prices: Prices, p2p_bps: Vector, others_bps: Vector, config: PricingConfig
+) -> Prices:
+    """s <- [s + mu (t - v) / V] on 0 <= s <= 1, the share of the full charge.
+
+    v is the virtual capacity, V the predicted charging volume. The multipliers of "the volume is at least
+    b + t in each slot" sum to the neighbour's price over the slots, so that one of them is never more: where
+    all ways are full, the cheapest one takes what remains.
+    """
+    assert prices.meter is not None, "prices of another objective"
+    ways = _interdomain_links(view)
+    meter = prices.meter.after(p2p_bps[ways], others_bps[ways], config.update_s, config.charging)
+    updates = prices.updates + 1
+    free_bps = meter.virtual_capacity_bps(others_bps[ways])
+    if np.isnan(free_bps).any():
+        return replace(prices, updates=updates, meter=meter)
+    mu = _step(config.step, STEP_SIZE["multihoming"], updates)
+    # In shares of what is billed: a way with no room at all is not infinitely overfull.
+    push = mu * (p2p_bps[ways] - free_bps) / np.maximum(meter.predicted_bps, 1.0)
+    share = np.clip(prices.price[ways] + push, 0.0, 1.0)
+    ahead = np.clip(share + LEAD * push, 0.0, 1.0)
+    published = _multihoming_prices(view, _on_ways(view, ways, ahead))
+    return Prices(updates, _on_ways(view, ways, share), published, meter)
+
+
+def _mlu_prices(view: InternalView, share: Vector) -> Vector:
+    """p_e = q_e / c_e, counted so that a link of mean capacity costs 1 while all q are alike."""
+    ways = _first_ways(view)
+    ways = ways[_priced(view)[ways]]
+    if not len(ways):
+        return np.zeros(len(view.ways))
+    scale = len(ways) * view.capacity_bps[ways].mean()
+    prices: Vector = np.divide(
+        scale * share, view.capacity_bps, out=np.zeros(len(view.ways)), where=_priced(view)
     )
-    weight, previous = dijkstra(graph, directed=True, return_predecessors=True)
-    link_price = np.zeros((own, own))
-    link_price[sources, targets] = [link.price for link in best.values()]
-    price = _sum_back(previous, link_price)
-    price[np.isinf(weight)] = np.nan
-    return weight, price
+    return prices
 
 
-def _sum_back(previous: npt.NDArray[np.int32], link_price: Matrix) -> Matrix:
-    """Walk all routes back one hop at a time, together, and sum the prices of the links on them."""
-    count = len(previous)
-    rows = np.broadcast_to(np.arange(count)[:, None], (count, count))
-    at = np.broadcast_to(np.arange(count)[None, :], (count, count)).copy()
-    total = np.zeros((count, count))
-    while True:
-        before = previous[rows, at]
-        moving = before != _NO_ROUTE
-        if not moving.any():
-            return total
-        total[moving] += link_price[before[moving], at[moving]]
-        at[moving] = before[moving]
+def _multihoming_prices(view: InternalView, share: Vector) -> Vector:
+    """d_e counted in the mean distance of a way inside, plus, of interdomain ways, their charge.
+
+    The charge is `FULL_CHARGE` for a full share of the dearest neighbour's price: far more than any detour
+    inside. Where no neighbour names a price all are equally dear.
+    """
+    inside = view.distance[~view.interdomain]
+    unit = inside.mean() if len(inside) and inside.mean() > 0 else 1.0
+    charge = np.where(view.interdomain, view.price_per_mbps, 0.0)
+    if not charge.any():
+        charge = view.interdomain.astype(float)
+    prices: Vector = np.where(view.interdomain, 0.0, view.distance / unit)
+    if charge.any():
+        prices += FULL_CHARGE * share * charge / charge.max()
+    return prices
 
 
-def _cheapest_exit(index: dict[str, int], weight: Matrix, price: Matrix, ways: Sequence[Exit]) -> Matrix:
-    """Distance from each own PID to one external PID by the exit of least weight, (own,)."""
-    sources = [index[way.source] for way in ways]
-    total_weight = weight[:, sources] + np.array([way.weight for way in ways])
-    total_price = price[:, sources] + np.array([way.price for way in ways])
-    chosen: Matrix = total_price[np.arange(len(weight)), np.argmin(total_weight, axis=1)]
-    return chosen
+def _step(config: StepConfig, default: float, updates: int) -> float:
+    """mu of update number `updates`, the first being 1."""
+    size = default if config.size is None else config.size
+    return size / math.sqrt(updates) if config.rule == "diminishing" else size
+
+
+def _priced(view: InternalView) -> Bools:
+    """(E,): which ways have a known capacity; the others have no utilisation."""
+    known: Bools = view.capacity_bps > 0  # false for NaN too
+    return known
+
+
+def _first_ways(view: InternalView) -> npt.NDArray[np.intp]:
+    """One way of each directed link."""
+    return np.unique(view.link, return_index=True)[1]
+
+
+def _interdomain_links(view: InternalView) -> npt.NDArray[np.intp]:
+    """One way of each directed interdomain link."""
+    ways = _first_ways(view)
+    return ways[view.interdomain[ways]]
+
+
+def _on_ways(view: InternalView, ways: npt.NDArray[np.intp], values: Vector) -> Vector:
+    """(E,) from values of the links of `ways`; 0 on others."""
+    by_link = np.zeros(int(view.link.max()) + 1)
+    by_link[view.link[ways]] = values
+    return by_link[view.link]
+
+
+def _distances(view: InternalView, prices: Vector, config: PortalConfig) -> PDistances:
+    own = view.own
+    if config.costs is None:
+        matrix = view.path_sums(prices)
+        inner = np.arange(own)
+        matrix[inner, inner] += config.intra_pid_distance
+    else:
+        costs = _read_costs(config.costs) if isinstance(config.costs, Path) else config.costs
+        matrix = _given(view.pids, costs)  # a map by hand says what it says, and nothing more
+    if config.default_distance is not None:
+        unknown = np.isnan(matrix)
+        unknown[own:, own:] = False
+        matrix[unknown] = config.default_distance
+    return PDistances(view.pids, own, matrix)
+
+
+def _given(pids: tuple[str, ...], costs: Mapping[str, Mapping[str, float]]) -> Matrix:
+    number = {pid: index for index, pid in enumerate(pids)}
+    matrix = np.full((len(pids), len(pids)), np.nan)
+    for source, row in costs.items():
+        for target, cost in row.items():
+            for pid in (source, target):
+                if pid not in number:
+                    raise UserError(
+                        Problem(f"there is no PID '{pid}'", where="costs", allowed=", ".join(number))
+                    )
+            matrix[number[source], number[target]] = cost
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def _read_costs(path: Path) -> Mapping[str, Mapping[str, float]]:
+    """The costs in a file: source PID -> destination PID -> cost, or an ALTO cost map. It is read once."""
+    try:
+        data = read_yaml(path.read_text(encoding="utf-8"), path, Places())
+    except OSError as error:
+        raise UserError(Problem(f"can't be read: {error.strerror}", where=str(path))) from error
+    if isinstance(data, dict) and isinstance(data.get("cost-map"), dict):
+        data = data["cost-map"]
+    if not isinstance(data, dict) or not data:
+        raise UserError(
+            Problem("is no cost map", where=str(path), allowed="{source PID: {destination PID: cost}}")
+        )
+    return {str(source): _checked_row(path, str(source), row) for source, row in data.items()}
+
+
+def _checked_row(path: Path, source: str, row: Any) -> dict[str, float]:
+    if not isinstance(row, dict):
+        raise UserError(Problem("is no row", where=f"{path}: {source}", allowed="{destination PID: cost}"))
+    for target, cost in row.items():
+        number = isinstance(cost, (int, float)) and not isinstance(cost, bool)
+        if not number or not 0 <= cost < math.inf:
+            raise UserError(
+                Problem(
+                    f"'{cost}' is no cost",
+                    where=f"{path}: {source}: {target}",
+                    allowed="a number that is not negative",
+                )
+            )
+    return {str(target): float(cost) for target, cost in row.items()}

@@ -1,89 +1,432 @@
-"""The ALTO server over HTTP: GET of the directory, the network map and the cost map, each with its ETag.
+"""The ALTO server over HTTP and HTTPS: what the site has, to those who may have it.
 
-In comes a checked `PortalConfig`; the maps are computed once, before the first request.
+In comes a checked `PortalConfig`. `serve` is the program; `start` is the same for those who have an event
+loop already. URIs are made from the address that a client reached, never from a header that it sent, and
+nothing of a request gets into a file's name or a log.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import math
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import lru_cache, partial
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 
-from testbed.portal.alto import documents as alto
-from testbed.portal.config import PortalConfig
-from testbed.portal.pricing import PDistances, static_distances
+from testbed.portal import control, publication
+from testbed.portal.access import (
+    BadAuthorization,
+    DigestGuard,
+    RateLimit,
+    Unauthorized,
+    load_credentials,
+    tls_context,
+)
+from testbed.portal.alto import documents
+from testbed.portal.alto.model import DIRECTORY_TYPE, Document, Entry, ProtocolError, Query
+from testbed.portal.alto.updates import CONTROL_PATH, STREAM_PARAMS_TYPE, STREAM_TYPE
+from testbed.portal.config import AccessConfig, PortalConfig
+from testbed.portal.site import DIRECTORY_PATH, Resource, Site, Snapshot, compressed
+from testbed.portal.streams import Streams, TooManyStreams
 from testbed.service import split_listen, stop_signal, write_ready
 
 log = logging.getLogger("portal")
+_http_log = logging.getLogger("portal.http")
+_http_log.setLevel(logging.WARNING)  # at DEBUG aiohttp shows what was wrong with a request
+
+_KEEP_ALIVE_S = 75.0
+_LINGER_S = 2.0
+_HANDSHAKE_S = 10.0
+_BODY_S = 30.0
+_RETRY_S = 1.0
+_SHUTDOWN_S = 1.0
+_ZIP_FROM_BYTES = 4096
+_ANSWER_GZIP_LEVEL = 1  # of what is made for one request, and sent once
+_SERVER = "testbed-portal"
+_TAG = re.compile(r'"[^"]*"')
 
 
 async def serve(config: PortalConfig) -> None:
-    """Serve until SIGTERM or SIGINT. Raises OSError where the address cannot be had."""
-    distances = static_distances(config)
-    runner = web.AppRunner(build_app(config, distances), access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, *split_listen(config.listen)).start()
+    """Serve until SIGTERM or SIGINT. OSError where the address cannot be had, UserError for a wrong file."""
+    async with AsyncExitStack() as stack:
+        service = await start(config, stack)
         log.info(
             "portal of %s (AS%d) serves %d PIDs on %s",
             config.isp,
             config.asn,
-            len(distances.pids),
-            ", ".join("{}:{}".format(*address[:2]) for address in runner.addresses),
+            len(service.site.snapshot.published.network_maps[0].prefixes),
+            ", ".join(service.addresses),
         )
-        if config.distances_log is not None:
-            append_distances(config.distances_log, distances, time.monotonic_ns())
         write_ready(config.ready_file)
         await stop_signal()
-    finally:
-        await runner.cleanup()
 
 
-def build_app(config: PortalConfig, distances: PDistances) -> web.Application:
-    """The three resources as routes of an aiohttp application."""
-    network_map = alto.network_map(config.pid_prefixes())
-    cost_map = alto.cost_map(distances, network_map.tag)
-    app = web.Application()
-    app.router.add_get("/", _get_directory)
-    app.router.add_get(alto.NETWORK_MAP_PATH, _getter(network_map))
-    app.router.add_get(alto.COST_MAP_PATH, _getter(cost_map))
-    return app
+async def start(config: PortalConfig, stack: AsyncExitStack) -> Service:
+    """Start the portal that `config` describes; closing `stack` stops all of it."""
+    config = publication.resolved(config)
+    site = Site(publication.initial(config), config.faults)
+    if config.distances_log is not None:
+        record = partial(append_distances, config.distances_log)
+        record(site.snapshot)
+        stack.callback(site.listen(record))
+    service = Service(site, config.access)
+    await service.listen(config.listen, stack)
+    if config.control_socket is not None:
+        await control.listen(config.control_socket, site, service.status, stack)
+    following = asyncio.create_task(_follow(publication.Live(config), site, config.pricing.update_s))
+    stack.callback(following.cancel)
+    return service
 
 
-def append_distances(path: Path, distances: PDistances, t_ns: int) -> None:
-    """Append one JSON line for each pair of a cost map that is published at `t_ns` (CLOCK_MONOTONIC)."""
+async def _follow(live: publication.Live, site: Site, retry_s: float) -> None:
+    """Keep the site up to date. Whatever goes wrong with that, the last maps stay and are served."""
+    while True:
+        try:
+            await live.run(site)
+        except Exception:
+            log.exception("the maps stay as they are for now")
+            await asyncio.sleep(retry_s)
+        else:
+            return
+
+
+def append_distances(path: Path, snapshot: Snapshot) -> None:
+    """Append one JSON line for each pair of the default map's numerical routingcost as it is published now.
+
+    `t_ns` is CLOCK_MONOTONIC.
+    """
+    published = snapshot.published
+    default = published.network_maps[0]
+    names = [json.dumps(pid) for pid in default.prefixes]
+    rows = published.costs[default.id, published.cost_types[0].name].tolist()
+    begin = f'{{"t_ns": {time.monotonic_ns()}, "src_pid": '
     with path.open("a", encoding="utf-8") as file:
-        for source, target, distance in distances.rows():
-            row = {"t_ns": t_ns, "src_pid": source, "dst_pid": target, "p_distance": distance}
-            file.write(json.dumps(row) + "\n")
+        for source, row in zip(names, rows, strict=True):
+            file.writelines(
+                f'{begin}{source}, "dst_pid": {target}, "p_distance": {cost!r}}}\n'
+                for target, cost in zip(names, row, strict=True)
+                if cost == cost
+            )
 
 
-async def _get_directory(request: web.Request) -> web.Response:
-    """URIs are made from the address that the client reached, never from a header that it sent."""
+class Service:
+    """Answers requests from one site. `addresses` is where, each `host:port`."""
+
+    def __init__(self, site: Site, access: AccessConfig) -> None:
+        """Raises UserError where a file of `access` is wrong."""
+        self.site = site
+        self.addresses: tuple[str, ...] = ()
+        self._access = access
+        self._tls = tls_context(access.tls) if access.tls else None
+        self._guard = DigestGuard(load_credentials(access.digest_file)) if access.digest_file else None
+        self._limit = RateLimit(access.requests_per_s, access.burst) if access.requests_per_s else None
+        self._streams = Streams(site, access.streams)
+        self._answers: Counter[int] = Counter()
+        self._server = web.Server(
+            self._handle,
+            request_factory=self._request,
+            handler_cancellation=True,
+            access_log=None,
+            logger=_http_log,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            lingering_time=_LINGER_S,
+        )
+
+    @property
+    def url(self) -> str:
+        """The directory's URI at the first address."""
+        return f"{'https' if self._tls else 'http'}://{self.addresses[0]}/"
+
+    async def listen(self, listen: str, stack: AsyncExitStack) -> None:
+        """Begin to serve at `ip:port`. Raises OSError."""
+        host, port = split_listen(listen)
+        handshake_s = _HANDSHAKE_S if self._tls else None
+        server = await asyncio.get_running_loop().create_server(
+            self._protocol, host, port, ssl=self._tls, ssl_handshake_timeout=handshake_s, backlog=1024
+        )
+        self.addresses = tuple(_host_port(socket.getsockname()) for socket in server.sockets)
+        stack.push_async_callback(self._stop, server)
+        stack.callback(self.site.listen(self._drop_if_absent))
+
+    def status(self) -> Mapping[str, object]:
+        """What goes on: answers by HTTP status, open connections and streams, the current tags."""
+        published = self.site.snapshot.published
+        return {
+            "isp": published.isp,
+            "asn": published.asn,
+            "addresses": list(self.addresses),
+            "publications": self.site.publications,
+            "tags": {network_map.id: network_map.tag for network_map in published.network_maps},
+            "answers": {str(status): count for status, count in sorted(self._answers.items())},
+            "connections": len(self._server.connections),
+            "streams": len(self._streams),
+            "failed_controls": self._streams.failed_controls,
+        }
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        server.close()
+        await self._streams.close("the portal stops")
+        self._server.pre_shutdown()
+        await self._server.shutdown(_SHUTDOWN_S)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """What a new connection talks to."""
+        if self.site.faults.absent:
+            return _Absent()
+        if len(self._server.connections) >= self._access.connections:
+            return _Full()
+        return cast(asyncio.Protocol, self._server())
+
+    def _drop_if_absent(self, _snapshot: Snapshot) -> None:
+        if self.site.faults.absent:
+            for connection in self._server.connections:
+                connection.force_close()
+
+    def _request(
+        self, message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
+    ) -> web.BaseRequest:
+        """What aiohttp makes of each request, with our limit on its body."""
+        loop, limit = asyncio.get_running_loop(), self._access.request_bytes
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.site.faults.delay_s:
+            await asyncio.sleep(self.site.faults.delay_s)
+        try:
+            response = await self._answer(request)
+        except ProtocolError as error:
+            response = _sent(documents.error_document(error), error.status)
+        except web.HTTPException as refusal:
+            response = web.Response(
+                status=refusal.status, text=f"{refusal.reason}\n", headers=_without_body(refusal)
+            )
+        except ConnectionError:
+            raise  # the client went away
+        except Exception:
+            log.exception("a request failed")
+            response = web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, text="a mistake of the portal\n")
+        self._answers[response.status] += 1
+        if not response.prepared:
+            response.headers["Server"] = _SERVER
+            if not request.content.is_eof():
+                response.force_close()  # a body that nobody wants to read
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Raises ProtocolError, or an HTTPException for what is wrong with the request as HTTP."""
+        client_ip = (request.remote or "").partition("%")[0]
+        self._admit(request, client_ip)
+        path = _path(request.raw_path)
+        snapshot = self.site.snapshot
+        if path == DIRECTORY_PATH:
+            _allow(request, "GET", "HEAD")
+            _acceptable(request, DIRECTORY_TYPE)
+            return await _get(request, snapshot.directory(_base_uri(request)))
+        if path.startswith(CONTROL_PATH):
+            _allow(request, "POST")
+            body = await self._body(request, STREAM_PARAMS_TYPE)
+            status = self._streams.control(path, body)
+            if status == HTTPStatus.NOT_FOUND:
+                raise web.HTTPNotFound
+            return web.Response(status=status)
+        entry = snapshot.by_path.get(path)
+        if entry is None:
+            raise web.HTTPNotFound
+        _allow(request, *(("POST",) if entry.accepts else ("GET", "HEAD")))
+        _acceptable(request, entry.answers)
+        if not entry.accepts:
+            return await _get(request, snapshot.resource(entry))
+        return await self._post(request, entry, client_ip)
+
+    async def _post(self, request: web.BaseRequest, entry: Entry, client_ip: str) -> web.StreamResponse:
+        body = await self._body(request, entry.accepts)
+        if entry.answers == STREAM_TYPE:
+            try:
+                return await self._streams.serve(request, body, client_ip, _base_uri(request))
+            except TooManyStreams:
+                raise _busy(_RETRY_S) from None
+        made = entry.answer(Query(body, client_ip, time.time()))
+        if len(made.body) < _ZIP_FROM_BYTES or not _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            return _sent(made)
+        zipped = await compressed(made.body, _ANSWER_GZIP_LEVEL)
+        headers = {"Content-Type": made.media_type, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return web.Response(body=zipped, headers=headers)
+
+    def _admit(self, request: web.BaseRequest, client_ip: str) -> None:
+        """Whoever asks too often, or may not ask at all, is refused."""
+        if self._limit is not None:
+            wait_s = self._limit.wait_s(client_ip, time.monotonic())
+            if wait_s:
+                raise _busy(wait_s)
+        if self._guard is not None:
+            try:
+                self._guard.user(request.method, request.raw_path, request.headers.get("Authorization"))
+            except BadAuthorization:
+                raise web.HTTPBadRequest from None
+            except Unauthorized as refusal:
+                answer = web.HTTPUnauthorized()
+                for challenge in self._guard.challenges(stale=refusal.stale):
+                    answer.headers.add("WWW-Authenticate", challenge)
+                raise answer from None
+
+    async def _body(self, request: web.BaseRequest, accepts: str) -> bytes:
+        """What was posted, if it says that it is what the resource accepts, and is not too large."""
+        media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if media_type != accepts:
+            raise web.HTTPUnsupportedMediaType(headers={"Accept": accepts})
+        if (request.content_length or 0) > self._access.request_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._access.request_bytes, request.content_length or 0)
+        if request.content.is_eof():
+            return await request.read()
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.version > HttpVersion10:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # so that an answer can still be an error
+        try:
+            return await asyncio.wait_for(request.read(), _BODY_S)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except web.RequestPayloadError:
+            raise web.HTTPBadRequest from None
+
+
+async def _get(request: web.BaseRequest, resource: Resource) -> web.Response:
+    """The resource, or 304 where the client has it (RFC 9110 section 13.1.2)."""
+    asked = request.headers.getall("If-None-Match", None)
+    zipped = _accepts_gzip(request.headers.get("Accept-Encoding", ""))
+    headers = {
+        "ETag": resource.gzip_etag if zipped else resource.etag,
+        "Vary": "Accept-Encoding",
+        "Cache-Control": "no-cache",
+    }
+    if asked is not None and _has(", ".join(asked), resource):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    headers["Content-Type"] = resource.document.media_type
+    if not zipped:
+        return web.Response(body=resource.document.body, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return web.Response(body=await resource.zipped(), headers=headers)
+
+
+def _has(if_none_match: str, resource: Resource) -> bool:
+    """Weak comparison, in either coding: the client can use the one as well as the other."""
+    tags = (resource.etag, resource.gzip_etag)
+    if if_none_match in tags or if_none_match.strip() == "*":
+        return True
+    return any(tag in tags for tag in _TAG.findall(if_none_match))
+
+
+def _sent(document: Document, status: int = HTTPStatus.OK) -> web.Response:
+    return web.Response(body=document.body, status=status, headers={"Content-Type": document.media_type})
+
+
+def _busy(wait_s: float) -> web.HTTPException:
+    """RFC 7285 section 8.3.6 and RFC 9110 section 15.6.4."""
+    return web.HTTPServiceUnavailable(headers={"Retry-After": str(max(1, math.ceil(wait_s)))})
+
+
+def _without_body(refusal: web.HTTPException) -> Mapping[str, str]:
+    """The headers that the refusal has beside those of its text, which is written anew."""
+    headers = refusal.headers.copy()
+    headers.popall("Content-Type", None)
+    headers.popall("Content-Length", None)
+    return headers
+
+
+def _allow(request: web.BaseRequest, *methods: str) -> None:
+    if request.method not in methods:
+        # The name of the method is not repeated: it is the client's.
+        raise web.HTTPMethodNotAllowed("", methods)
+
+
+def _acceptable(request: web.BaseRequest, media_type: str) -> None:
+    accept = ",".join(request.headers.getall("Accept", ()))
+    if accept and not _accepts(accept, media_type):
+        raise web.HTTPNotAcceptable
+
+
+@lru_cache(maxsize=256)
+def _accepts(accept: str, media_type: str) -> bool:
+    """RFC 9110 section 12.5.1: the most specific range that fits says it."""
+    family = media_type.partition("/")[0] + "/*"
+    weights = dict(_weighted(item) for item in accept.split(","))
+    for candidate in (media_type, family, "*/*"):
+        if candidate in weights:
+            return weights[candidate] > 0
+    return False
+
+
+@lru_cache(maxsize=256)
+def _accepts_gzip(accept_encoding: str) -> bool:
+    """RFC 9110 section 12.5.3."""
+    weights = dict(_weighted(item) for item in accept_encoding.split(","))
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+
+
+def _weighted(item: str) -> tuple[str, float]:
+    """`name;q=weight` -> (name, weight). A weight that is none counts as 0."""
+    name, *parameters = (part.strip().lower() for part in item.split(";"))
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            matched = re.fullmatch(r"[01](\.[0-9]{0,3})?", value.strip())
+            return name, float(value) if matched else 0.0
+    return name, 1.0
+
+
+def _path(raw: str) -> str:
+    """The path of a request target, decoded; the query says nothing here."""
+    if not raw.startswith("/"):
+        try:
+            raw = urlsplit(raw).path or "/"
+        except ValueError:
+            raise web.HTTPBadRequest from None
+    return unquote(raw.partition("?")[0])
+
+
+def _base_uri(request: web.BaseRequest) -> str:
+    """Scheme, host and port of the address that the client reached."""
     if request.transport is None:
         raise ConnectionResetError("the client went away")
-    host, port = request.transport.get_extra_info("sockname")[:2]
-    return _answer(
-        request, alto.directory(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    )
+    scheme = "https" if request.transport.get_extra_info("sslcontext") else "http"
+    return f"{scheme}://{_host_port(request.transport.get_extra_info('sockname'))}"
 
 
-def _getter(resource: alto.Resource) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def get(request: web.Request) -> web.Response:
-        return _answer(request, resource)
-
-    return get
+def _host_port(sockname: tuple[str, int]) -> str:
+    host, port = sockname[0].partition("%")[0], sockname[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _answer(request: web.Request, resource: alto.Resource) -> web.Response:
-    """The document, or 304 where the client's copy is current (RFC 9110 section 13.1.2)."""
-    known = {tag.value for tag in request.if_none_match or ()}
-    response = web.Response(status=304) if known & {resource.tag, "*"} else web.Response(body=resource.body)
-    response.etag = resource.tag
-    if response.status == 200:
-        response.content_type = resource.media_type
-    return response
+class _Absent(asyncio.Protocol):
+    """Closes the connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+
+class _Full(asyncio.Protocol):
+    """Answers 503 to the first request, for as many connections are open as may be."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._timer = asyncio.get_running_loop().call_later(_RETRY_S, self._transport.abort)
+
+    def data_received(self, _data: bytes) -> None:
+        self._transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+        self._transport.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._timer.cancel()

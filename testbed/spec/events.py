@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from testbed.errors import Problem
 from testbed.spec.fields import Name
 from testbed.spec.loading import Document, Location, Spec, listed, unknown
+from testbed.spec.portals import FaultsSpec
 from testbed.spec.topology import TopologySpec
 from testbed.spec.units import Delay, Duration, EachWay, Loss, Rate, Share
 from testbed.spec.wording import shown
@@ -109,12 +110,21 @@ class MeterRemoval(Timed):
 
 
 class PortalEvent(Timed):
-    """The portal of an ISP stops, or starts again."""
+    """The portal of an ISP stops, starts again, or has something wrong with it from now on."""
 
     portal: Name
     """The ISP."""
-    state: Literal["down", "up"]
+    state: Literal["down", "up"] | None = None
     """`down` stops it, `up` starts it again."""
+    faults: FaultsSpec | None = None
+    """What is wrong with it from now on, {} for nothing; what `portals` says counts when it starts again."""
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> PortalEvent:
+        if (self.state is None) == (self.faults is None):
+            context = {"allowed": "exactly one of state and faults"}
+            raise PydanticCustomError("nothing", "says not what becomes of the portal", context)
+        return self
 
 
 class TrackerEvent(Timed):
@@ -252,6 +262,9 @@ def _portals(events: Sequence[Timed], document: Document) -> Iterator[Problem]:
                 adopted, is_up = index, True
             elif isinstance(event, PortalEvent) and will_adopt and adopted is None:
                 yield Problem(f"ISP {isp} has no portal before it adopts P4P", where)
+            elif isinstance(event, PortalEvent) and event.faults is not None:
+                if not is_up:
+                    yield Problem(f"the portal of ISP {isp} is down: its faults can't be set", where)
             elif isinstance(event, PortalEvent) and (event.state == "up") == is_up:
                 what = "is not down" if is_up else "is down already"
                 yield Problem(f"the portal of ISP {isp} {what}", where)

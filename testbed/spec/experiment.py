@@ -18,6 +18,7 @@ from testbed.errors import Problem, UserError
 from testbed.spec.events import Event, problems_in_events
 from testbed.spec.fields import Name, PopId
 from testbed.spec.loading import Document, Spec, load_document, unknown, validate
+from testbed.spec.portals import PortalsSpec
 from testbed.spec.topology import TopologySpec, refuse_experiment, topology_of
 from testbed.spec.units import Duration, Size
 from testbed.spec.wording import shown
@@ -116,15 +117,6 @@ class TrackerSpec(Spec):
     """The peers that an answer names."""
 
 
-class PortalsSpec(Spec):
-    """The hosts that the ISPs' portals run in: one an ISP, at its first PoP."""
-
-    access: Name = "server"
-    """An access profile of the topology."""
-    refresh: Duration = Field(default=10.0, gt=0)
-    """How often the tracker asks them. Default: 10 s."""
-
-
 def _one_policy(item: Any) -> Any:
     """A name, or one name with its parameters; a name with nothing behind it has none."""
     if isinstance(item, str):
@@ -169,7 +161,7 @@ class ExperimentSpec(Spec):
     tracker: TrackerSpec
     """The tracker that peers ask for others."""
     portals: PortalsSpec = PortalsSpec()
-    """The hosts of the ISPs' portals."""
+    """The ISPs' portals: what they say, and to whom."""
     controller: Literal["ryu", "os-ken"] = "ryu"
     """The framework that the SDN controller runs on."""
     congestion_control: Literal["cubic", "reno", "bbr"] = "cubic"
@@ -245,4 +237,10 @@ def check(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> I
     for key, access in (("tracker", spec.tracker.access), ("portals", spec.portals.access)):
         if access not in topology.access:
             yield unknown("access profile", access, topology.access, document.where((key, "access")))
+    for name in spec.portals.isps:
+        where = document.where(("portals", "isps", name))
+        if name not in topology.isps:
+            yield unknown("ISP", name, topology.isps, where)
+        elif not topology.isps[name].portal:
+            yield Problem(f"ISP {name} has no portal: the topology says 'portal: false'", where)
     yield from problems_in_events(spec.events, spec.timeout, document, topology)

@@ -94,11 +94,16 @@ def pids_of(name: str, isp: IspSpec) -> dict[str, str]:
 
 def great_circle_delay_s(a: Place | None, b: Place | None) -> float:
     """One-way delay over the great circle at 2/3 c; 0 where a place is unknown."""
+    return great_circle_m(a, b) / SIGNAL_SPEED_M_PER_S
+
+
+def great_circle_m(a: Place | None, b: Place | None) -> float:
+    """The shortest way over the globe; 0 where a place is unknown."""
     if a is None or b is None:
         return 0.0
     (lat_a, lon_a), (lat_b, lon_b) = (tuple(map(radians, place)) for place in (a, b))
     chord = sin((lat_b - lat_a) / 2) ** 2 + cos(lat_a) * cos(lat_b) * sin((lon_b - lon_a) / 2) ** 2
-    return 2 * EARTH_RADIUS_M * asin(min(1.0, sqrt(chord))) / SIGNAL_SPEED_M_PER_S
+    return 2 * EARTH_RADIUS_M * asin(min(1.0, sqrt(chord)))
 
 
 def _core_links(spec: TopologySpec) -> Iterator[Link]:

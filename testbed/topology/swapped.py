@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from testbed.spec.fields import Place
-from testbed.topology.compile import SIGNAL_SPEED_M_PER_S, great_circle_delay_s
+from testbed.topology.compile import great_circle_m
 
 FAR_M = 1_000_000.0
 """A PoP nearer to its neighbours than this may well be where it is said to be."""
@@ -54,4 +54,4 @@ def swapped_places(places: Mapping[str, Place], links: Iterable[tuple[str, str]]
 
 
 def _mean_distance_m(place: Place, others: Iterable[Place]) -> float:
-    return fmean(great_circle_delay_s(place, other) for other in others) * SIGNAL_SPEED_M_PER_S
+    return fmean(great_circle_m(place, other) for other in others)

@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+from aiohttp import DigestAuthMiddleware
 
 from testbed.portal.alto.reading import AltoError, read_cost_map, read_directory, read_network_map
-from testbed.tracker.guidance import BROKEN, NO_MAP_YET, UNREACHABLE, GuidanceBook, IspMaps
+from testbed.tracker.config import IspConfig
+from testbed.tracker.guidance import BROKEN, CLOSED, NO_MAP_YET, UNREACHABLE, GuidanceBook, IspMaps
 
 log = logging.getLogger("tracker.portals")
 
@@ -40,11 +45,43 @@ class _Known:
     content: Any
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """What one portal wants: `authority` signs its certificate (PEM), `user` and `password` log in."""
+
+    authority: Path | None = None
+    user: str | None = None
+    password: str = ""
+
+    @staticmethod
+    def of(config: IspConfig) -> Credentials:
+        """Reads the files. Raises OSError where one can't be read."""
+        lines = config.password_file.read_text(encoding="utf-8").splitlines() if config.password_file else []
+        return Credentials(config.authority_file, config.user, lines[0] if lines else "")
+
+    def tls(self) -> ssl.SSLContext | bool:
+        if self.authority is None:
+            return True
+        context = ssl.create_default_context()
+        context.load_verify_locations(self.authority)
+        return context
+
+    def middlewares(self) -> tuple[DigestAuthMiddleware, ...]:
+        return () if self.user is None else (DigestAuthMiddleware(self.user, self.password),)
+
+
 class PortalReader:
     """Polls one ISP's portal."""
 
     def __init__(
-        self, isp: str, uri: str, book: GuidanceBook, *, refresh_s: float, stale_after_s: float
+        self,
+        isp: str,
+        uri: str,
+        book: GuidanceBook,
+        *,
+        refresh_s: float,
+        stale_after_s: float,
+        credentials: Credentials = Credentials(),
     ) -> None:
         self.isp = isp
         self.state = NO_MAP_YET
@@ -56,6 +93,8 @@ class PortalReader:
         self._known: dict[str, _Known] = {}
         self._maps: IspMaps | None = None
         self._fetched_ns = 0
+        self._tls = credentials.tls()
+        self._middlewares = credentials.middlewares()
 
     @property
     def tag(self) -> str | None:
@@ -76,6 +115,9 @@ class PortalReader:
         """Ask once, and tell the book. Whatever the portal does, no exception leaves."""
         try:
             maps = await self._fetch(session)
+        except aiohttp.ClientResponseError as error:
+            closed = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            self._failed(CLOSED if closed else UNREACHABLE, f"HTTP {error.status}")
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             self._failed(UNREACHABLE, f"{type(error).__name__}: {error}")
         except (AltoError, ValueError, RecursionError) as error:
@@ -99,7 +141,10 @@ class PortalReader:
     async def _get(self, session: aiohttp.ClientSession, uri: str, read: Callable[[Any], Read]) -> Read:
         known = self._known.get(uri)
         headers = {"If-None-Match": known.etag} if known and known.etag else {}
-        async with session.get(uri, headers=headers, timeout=aiohttp.ClientTimeout(_TIMEOUT_S)) as response:
+        timeout = aiohttp.ClientTimeout(_TIMEOUT_S)
+        async with session.get(
+            uri, headers=headers, timeout=timeout, ssl=self._tls, middlewares=self._middlewares
+        ) as response:
             if response.status == 304 and known:
                 unchanged: Read = known.content
                 return unchanged

@@ -27,11 +27,24 @@ class PolicyConfig(_Model):
 
 
 class IspConfig(_Model):
-    """One ISP: the prefix by which its addresses are known, and its portal's directory if it has one."""
+    """One ISP: the prefix by which its addresses are known, and its portal's directory if it has one.
+
+    `authority_file` (PEM) is whose certificates the portal's must be signed by, beside those that the system
+    trusts. `user` and the first line of `password_file` are for HTTP Digest (RFC 7616).
+    """
 
     isp: str
     prefix: Annotated[str, AfterValidator(lambda prefix: str(ip_network(prefix)))]
     uri: str | None = Field(default=None, pattern=r"^https?://")
+    authority_file: Path | None = None
+    user: str | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _user_and_password(self) -> IspConfig:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("give user and password_file, or neither")
+        return self
 
 
 class TrackerConfig(_Model):

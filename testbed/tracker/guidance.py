@@ -17,6 +17,7 @@ from testbed.portal.prefixes import PrefixTable
 NO_PORTAL = "no portal"  # the address is in no known ISP, or that ISP has no portal
 NO_MAP_YET = "no map yet"  # the first answer of the portal is still on its way
 UNREACHABLE = "unreachable"  # the portal does not answer, and its last map, if any, is too old
+CLOSED = "closed"  # the portal does not show its maps to us, and its last map, if any, is too old
 BROKEN = "broken"  # the portal answers, but with no valid map, and its last map, if any, is too old
 NOT_IN_MAP = "not in map"  # the map says nothing of the requester's PID
 NOT_NEEDED = "policy needs none"

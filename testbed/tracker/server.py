@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from testbed.service import split_listen, stop_signal, write_ready
-from testbed.tracker.alto_client import PortalReader
+from testbed.tracker.alto_client import Credentials, PortalReader
 from testbed.tracker.announce import Limits, Tracker
 from testbed.tracker.answer import announce_answer, failure_answer, scrape_answer
 from testbed.tracker.config import TrackerConfig
@@ -50,7 +50,12 @@ async def start(config: TrackerConfig, stack: AsyncExitStack) -> TrackerService:
     policy = load(config.policy.name, config.policy.parameters)
     readers = [
         PortalReader(
-            entry.isp, entry.uri, book, refresh_s=config.refresh_s, stale_after_s=config.stale_after_s
+            entry.isp,
+            entry.uri,
+            book,
+            refresh_s=config.refresh_s,
+            stale_after_s=config.stale_after_s,
+            credentials=Credentials.of(entry),
         )
         for entry in config.portals
         if entry.uri

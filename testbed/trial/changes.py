@@ -50,6 +50,14 @@ class Program:
 
 
 @dataclass(frozen=True)
+class PortalFaults:
+    """What is to be wrong with a portal from now on, by the name of its process."""
+
+    name: str
+    faults: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Change:
     """One entry: `number` counts from 0, `spec` is the entry as it was written, `text` says it to people.
 
@@ -61,12 +69,12 @@ class Change:
     spec: Mapping[str, Any]
     at_s: float | None
     when: float | None
-    action: Request | Program
+    action: Request | Program | PortalFaults
 
     @property
     def lane(self) -> str:
         """Changes of one lane follow each other: what the controller is asked, what becomes of a program."""
-        return self.action.name if isinstance(self.action, Program) else CONTROLLER
+        return CONTROLLER if isinstance(self.action, Request) else self.action.name
 
 
 def due(waiting: Sequence[Change], elapsed_s: float, share_done: float) -> list[Change]:
@@ -97,7 +105,7 @@ def changes_of(
     changes: list[Change] = []
     problems: list[Problem] = []
     for number, event in enumerate(events):
-        found: tuple[str, Request | Program] | Problem = (
+        found: tuple[str, Request | Program | PortalFaults] | Problem = (
             _link_change(event, ("events", number), document, network, scale)
             if isinstance(event, LinkEvent)
             else _other_change(event, host, scale)
@@ -163,15 +171,19 @@ def _quantity(key: str, value: float) -> str:
 
 def _other_change(
     event: Event, host: Mapping[tuple[str, str], str], scale: float
-) -> tuple[str, Request | Program]:
+) -> tuple[str, Request | Program | PortalFaults]:
     if isinstance(event, MeterEvent):
         return _meter_text(event, scale), Request("put", f"/meters/{event.meter}", _meter(event, scale))
     if isinstance(event, MeterRemoval):
         return f"meter {event.meter} removed", Request("delete", f"/meters/{event.meter}")
+    if isinstance(event, PortalEvent) and event.faults is not None:
+        named = ", ".join(sorted(event.faults.model_fields_set)) or "none"
+        action = PortalFaults(host["portal", event.portal], event.faults.to_portal(seed=0))
+        return f"portal of {event.portal} has faults: {named}", action
     if isinstance(event, PortalEvent):
         stops = event.state == "down"
-        action = Program("stop" if stops else "start", host["portal", event.portal])
-        return f"portal of {event.portal} {'stopped' if stops else 'started again'}", action
+        text = f"portal of {event.portal} {'stopped' if stops else 'started again'}"
+        return text, Program("stop" if stops else "start", host["portal", event.portal])
     if isinstance(event, AdoptionEvent):
         return f"{event.adopts} adopts P4P", Program("start", host["portal", event.adopts])
     if isinstance(event, TrackerEvent):

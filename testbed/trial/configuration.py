@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import trustme
 
 import testbed
+from testbed.portal.access import REALM, digest_line
 from testbed.portal.view import portal_config
-from testbed.topology.model import Host
+from testbed.topology.model import Host, Isp, Network
 from testbed.trial import record
 from testbed.trial.plan import TrialPlan
 
 CLIENT_PORT = 6881
-PORTAL_PORT = 80
+_HTTP_PORT, _HTTPS_PORT = 80, 443
+_USER = "tracker"
 TRACKER_PORT = 6969
 COUNTERS_INTERVAL_S = 1.0
 
@@ -72,6 +75,20 @@ class Paths:
     def tracker_socket(self) -> Path:
         return self.run / "tracker.sock"
 
+    def portal_socket(self, network: Network, isp: str) -> Path:
+        """By number: a Unix socket's path has little room for names."""
+        return self.run / f"portal{[item.name for item in network.isps].index(isp)}.sock"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the run's own authority, which signs those of portals that speak HTTPS."""
+        return self.config / "authority.pem"
+
+    @property
+    def secrets(self) -> Path:
+        """Keys and passwords, which are nobody's business and end with the run."""
+        return self.run / "secrets"
+
     def ready(self, name: str) -> Path:
         return self.run / f"{name}.ready"
 
@@ -107,18 +124,85 @@ def write_controller(plan: TrialPlan, paths: Paths, openflow_socket: Path, large
     )
 
 
+def write_secrets(plan: TrialPlan, paths: Paths) -> None:
+    """The run's own certificates, and passwords of portals that want one, in files for the owner alone."""
+    paths.secrets.mkdir(mode=0o700, exist_ok=True)
+    portals = plan.experiment.portals
+    if portals.https:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(paths.authority))
+        for isp, host in plan.portal_hosts.items():
+            issued = authority.issue_cert(host.ip)
+            chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+            (paths.secrets / f"{isp}.certificate.pem").write_bytes(chain)
+            issued.private_key_pem.write_to_path(str(paths.secrets / f"{isp}.key.pem"))
+    for isp in plan.portal_hosts:
+        maps = portals.of(isp).maps
+        if maps != "open":
+            user = _USER if maps == "password" else "others"
+            password = secrets.token_urlsafe()
+            (paths.secrets / f"{isp}.digest").write_text(digest_line(user, REALM, password) + "\n")
+            (paths.secrets / f"{isp}.password").write_text(password + "\n")
+
+
 def write_portal(plan: TrialPlan, paths: Paths, host: Host) -> Path:
-    view = portal_config(plan.network, plan.routes, host.isp, listen=f"{host.ip}:{PORTAL_PORT}")
-    files = {
-        "ready_file": paths.ready(host.id),
-        "distances_log": paths.raw / f"{host.id}.distances.jsonl",
-    }
-    return _render(paths, "portal.yaml.j2", host.id, {**view.model_dump(mode="json"), **files})
+    settings = plan.experiment.portals.of(host.isp)
+    pricing = settings.pricing
+    access: dict[str, Any] = {}
+    if plan.experiment.portals.https:
+        pem = {name: paths.secrets / f"{host.isp}.{name}.pem" for name in ("certificate", "key")}
+        access["tls"] = pem
+    if settings.maps != "open":
+        access["digest_file"] = paths.secrets / f"{host.isp}.digest"
+    view = portal_config(
+        plan.network,
+        plan.routes,
+        host.isp,
+        listen=f"{host.ip}:{portal_port(plan)}",
+        pricing={
+            "objective": pricing.objective,
+            "metric": pricing.metric,
+            "update_s": pricing.update,
+            "projection": pricing.projection,
+            "step": {"size": pricing.step},
+            "charging": {"slot_s": pricing.slot, "period_slots": pricing.period},
+        },
+        disclosure={
+            "perturbation": settings.perturbation,
+            "levels": settings.levels,
+            "seed": plan.experiment.seed,
+        },
+        access=access,
+        faults=settings.faults.to_portal(plan.experiment.seed),
+        loads=paths.controller_socket,
+        control_socket=paths.portal_socket(plan.network, host.isp),
+        ready_file=paths.ready(host.id),
+        distances_log=paths.raw / f"{host.id}.distances.jsonl",
+    )
+    return _render(paths, "portal.yaml.j2", host.id, view.model_dump(mode="json"))
+
+
+def portal_port(plan: TrialPlan) -> int:
+    return _HTTPS_PORT if plan.experiment.portals.https else _HTTP_PORT
+
+
+def _portal_of(plan: TrialPlan, paths: Paths, isp: Isp) -> dict[str, Any]:
+    """What the tracker knows of an ISP and its portal."""
+    known: dict[str, Any] = {"isp": isp.name, "prefix": isp.prefix, "uri": None}
+    host = plan.portal_hosts.get(isp.name)
+    if host is not None:
+        https = plan.experiment.portals.https
+        known["uri"] = f"{'https' if https else 'http'}://{host.ip}:{portal_port(plan)}/"
+        if https:
+            known["authority_file"] = str(paths.authority)
+        if plan.experiment.portals.of(isp.name).maps == "password":
+            known["user"] = _USER
+            known["password_file"] = str(paths.secrets / f"{isp.name}.password")
+    return known
 
 
 def write_tracker(plan: TrialPlan, paths: Paths) -> Path:
     tracker = plan.experiment.tracker
-    portals = plan.portal_hosts
     interval_s = max(1, round(tracker.interval))
     refresh_s = plan.experiment.portals.refresh
     return _render(
@@ -135,14 +219,7 @@ def write_tracker(plan: TrialPlan, paths: Paths) -> Path:
             "interval_s": interval_s,
             "min_interval_s": max(1, interval_s // 2),
             "max_numwant": tracker.numwant,
-            "portals": [
-                {
-                    "isp": isp.name,
-                    "prefix": isp.prefix,
-                    "uri": f"http://{portals[isp.name].ip}:{PORTAL_PORT}/" if isp.name in portals else None,
-                }
-                for isp in plan.network.isps
-            ],
+            "portals": [_portal_of(plan, paths, isp) for isp in plan.network.isps],
             "refresh_s": refresh_s,
             "stale_after_s": 4 * refresh_s,
             "log_level": "INFO",

@@ -61,6 +61,7 @@ class _Measured:
     killed: list[str] = field(default_factory=list)
     failed_changes: list[str] = field(default_factory=list)
     not_reached: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     active_ns: tuple[int, int] = (0, 0)
     timings_s: dict[str, float] = field(default_factory=dict)
     recorded: bool = False
@@ -164,6 +165,7 @@ class Laboratory:
         )
         # What was sent before the trial does not count as its own.
         measured.queues.append((time.monotonic_ns(), self._all_queues()))
+        self._services.go_on_without_portals()
         self._events.start()
         self._events.write("trial_started", policy=plan.policy, repeat=plan.repeat)
         probe = fidelity.Probe(self.net.switch_pids, self.net.delay_line, self._echoes())
@@ -181,6 +183,7 @@ class Laboratory:
             while not timeline.settled():
                 self._services.watch(_LOOK_S)
             timeline.end()
+            self._note_the_lost()
         measured.failed_changes, measured.not_reached = timeline.failed, timeline.not_reached
         measured.killed = [process.name for process in swarm.leave()]
         measured.timings_s["swarm"] = round(time.monotonic() - begun, 3)
@@ -377,12 +380,21 @@ class Laboratory:
         return peers
 
     def _second(self, progress: Progress, probe: fidelity.Probe) -> None:
+        self._note_the_lost()
         self._measured.samples.append(probe.sample())
         self._measured.queues.append((time.monotonic_ns(), self.net.queues()))
         self._emit(Event("progress", "", {"progress": progress}))
 
+    def _note_the_lost(self) -> None:
+        """Portals that died: who needs them goes on without, and the trial is not what it was meant to be."""
+        for process in self.supervisor.lost[len(self._measured.lost) :]:
+            reason = f"a portal died: {process.death()}".partition("\n")[0]
+            self._measured.lost.append(reason)
+            self._emit(Event("change", reason))
+            self._events.write("portal_died", host=process.name, exit_code=process.exit_code)
+
     def _doubts(self) -> list[str]:
-        stuck = [
+        stuck = self._measured.lost + [
             f"{name} did not stop when asked, and its record may lack its end"
             for name in self._measured.killed
         ]

@@ -143,7 +143,7 @@ def _slowed(spec: ExperimentSpec, scale: float) -> ExperimentSpec:
         update={
             "swarm": spec.swarm.model_copy(update={"arrival": arrival}),
             "tracker": spec.tracker.model_copy(update={"interval": spec.tracker.interval / scale}),
-            "portals": spec.portals.model_copy(update={"refresh": spec.portals.refresh / scale}),
+            "portals": spec.portals.slowed(scale),
             "timeout": spec.timeout / scale,
             "events": [
                 event if event.at is None else event.model_copy(update={"at": event.at / scale})

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from testbed.trial import configuration
 from testbed.trial.configuration import Paths
 from testbed.trial.plan import TrialPlan
 from testbed.trial.timeline import Work
-from testbed.trial.unix_http import get_json
+from testbed.trial.unix_http import get_json, put_json
 
 _READY_S = 20.0
 _COUNTERS_S = 5.0
@@ -53,6 +54,7 @@ class Services:
         self._net = net
         self._starts: dict[str, _Start] = {}
         self._processes: dict[str, Process] = {}
+        self._portals_are_spare = False
 
     def launch_controller(self) -> None:
         """Start the controller, which takes a second until it listens, and do not wait for it."""
@@ -71,6 +73,7 @@ class Services:
     def start_portals(self) -> None:
         """Start the portals of the ISPs that have adopted P4P; those of the others can be started later."""
         hosts = self._plan.portal_hosts
+        configuration.write_secrets(self._plan, self._paths)
         for isp, host in hosts.items():
             config = configuration.write_portal(self._plan, self._paths, host)
             self._starts[host.id] = _Start("testbed.portal", config, self._namespace(host.id))
@@ -80,20 +83,29 @@ class Services:
             self._wait_until_ready(hosts[isp].id)
 
     def start_tracker(self) -> None:
-        """Start the tracker; it is ready when it has the maps of all portals that run."""
+        """Start the tracker; it is ready when it has the maps of all portals that run and speak to it."""
         host = self._plan.tracker_host
         config = configuration.write_tracker(self._plan, self._paths)
         self._start(host.id, "testbed.tracker", config, self._namespace(host.id))
         deadline = time.monotonic() + _READY_S
+        settings = self._plan.experiment.portals
+        silent = {isp for isp in self._plan.portal_hosts if settings.of(isp).says_nothing}
         while True:
             portals = self._ask(self._paths.tracker_socket, "/stats", "tracker")["portals"]
             running = self._plan.portal_hosts.keys() - self._plan.adopters
             waiting = {isp: portals[isp]["state"] for isp in sorted(running)}
-            if all(state == "fresh" for state in waiting.values()):
+            if all(state == "fresh" or isp in silent for isp, state in waiting.items()):
                 return
             if time.monotonic() > deadline:
                 raise RunError(f"the tracker has no maps of all portals after {_READY_S:.0f} s: {waiting}")
             self.watch(0.05)
+
+    def go_on_without_portals(self) -> None:
+        """From now on a portal may die: guidance is lost with it, and nothing else."""
+        self._portals_are_spare = True
+        for host in self._plan.portal_hosts.values():
+            if host.id in self._processes:
+                self._processes[host.id].spare = True
 
     def wait_for_last_counters(self, silent_ns: int) -> None:
         """Wait until the controller has polled each switch after `silent_ns`."""
@@ -138,6 +150,12 @@ class Services:
         yield from self.stop(name)
         return (yield from self.start(name))
 
+    def set_faults(self, name: str, faults: Mapping[str, Any]) -> int:
+        """Tell a portal what is wrong with it from now on; returns when that holds. OSError if it can't."""
+        isp = self._plan.network.host_by_id[name].isp
+        put_json(self._paths.portal_socket(self._plan.network, isp), "/faults", faults)
+        return time.monotonic_ns()
+
     def _start(self, name: str, module: str, config: Path, namespace: str, wait: bool = True) -> None:
         self._starts[name] = _Start(module, config, namespace)
         self._launch(name)
@@ -153,6 +171,8 @@ class Services:
             log=self._paths.logs / f"{name}.log",
             namespace=how.namespace,
         )
+        portals = {host.id for host in self._plan.portal_hosts.values()}
+        self._processes[name].spare = self._portals_are_spare and name in portals
 
     def _wait_until_ready(self, name: str) -> None:
         self._wait_for(self._paths.ready(name), name)

@@ -2,22 +2,22 @@
 
 A trial's `Change`s come in. Each turn of the swarm's loop starts those that are due and looks after those
 that are under way; every one leaves a line in events.jsonl: when it was asked for and took effect, why it
-failed, or that it was not reached. Requests to the controller wait in a thread of their own; programs are
-started and stopped from the swarm's thread, which owns the supervisor.
+failed, or that it was not reached. Requests to the controller and to portals wait in a thread of their own;
+programs are started and stopped from the swarm's thread, which owns the supervisor.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testbed.emulation.processes import ProcessDeath
 from testbed.errors import RunError
-from testbed.trial.changes import Change, Program, Request, due
+from testbed.trial.changes import Change, PortalFaults, Program, Request, due
 from testbed.trial.events import EventLog
 
 Work = Generator[None, None, int]
@@ -43,6 +43,8 @@ class Programs(Protocol):
     def stop(self, name: str) -> Work: ...
 
     def restart(self, name: str) -> Work: ...
+
+    def set_faults(self, name: str, faults: Mapping[str, Any]) -> int: ...
 
 
 @dataclass
@@ -130,13 +132,9 @@ class Timeline:
                 "restart": self._programs.restart,
             }
             return verbs[action.verb](action.name)
-        return self._asked(action)
-
-    def _asked(self, request: Request) -> Work:
-        answer = self._pool.submit(_ask, self._northbound, request)
-        while not answer.done():
-            yield
-        return int(answer.result()["effective_ns"])
+        if isinstance(action, PortalFaults):
+            return _awaited(self._pool.submit(self._programs.set_faults, action.name, action.faults))
+        return _awaited(self._pool.submit(_ask, self._northbound, action))
 
     def _took_effect(self, change: Change, asked_ns: int, effective_ns: int) -> None:
         start_ns = self._events.start_ns
@@ -158,14 +156,20 @@ class Timeline:
         )
 
 
+def _awaited(answer: Future[int]) -> Work:
+    while not answer.done():
+        yield
+    return answer.result()
+
+
 def _of(change: Change) -> dict[str, Any]:
     return {"number": change.number, "text": change.text, "spec": change.spec}
 
 
-def _ask(northbound: Callable[[], Northbound], request: Request) -> Any:
-    """Runs in the thread of requests."""
+def _ask(northbound: Callable[[], Northbound], request: Request) -> int:
+    """Runs in the thread of requests. Returns when it took effect."""
     client = northbound()
     if request.method == "delete":
-        return client.delete(request.resource)
+        return int(client.delete(request.resource)["effective_ns"])
     ask = client.patch if request.method == "patch" else client.put
-    return ask(request.resource, request.body)
+    return int(ask(request.resource, request.body)["effective_ns"])

@@ -35,6 +35,14 @@ def interfaces(namespace: str = "") -> list[str]:
     return [str(item["ifname"]) for item in json.loads(done.stdout)]
 
 
+def inhabitants(tag: str, host: str) -> list[int]:
+    """The processes in the namespace of a host."""
+    done = subprocess.run(
+        ["ip", "netns", "pids", f"{tag}.{host}"], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in done.stdout.split()]
+
+
 def processes(tag: str) -> list[int]:
     """The ids of living processes whose environment or command line names the tag."""
     found = []

@@ -388,7 +388,6 @@ def status(folder: Path) -> dict[str, Any]:
     ("name", "log"),
     [
         ("carrier.hub.tracker", "carrier.hub.tracker"),
-        ("left.one.portal", "left.one.portal"),
         ("controller", "controller"),
         ("client left.one.leecher1", "left.one.leecher1"),
     ],
@@ -400,7 +399,7 @@ def test_a_death_ends_the_trial_with_its_name_and_the_end_of_its_log(
         config = command.until(lambda: list(tmp_path.glob(f"results/{NAME}/unfinished/*/config/{log}.yaml")))
         command.until(lambda: downloading(tmp_path))
         tag = command.run.tag
-        (victim,) = inhabitants(tag, log) or with_argument(tag, str(config[0]))
+        (victim,) = traces.inhabitants(tag, log) or with_argument(tag, str(config[0]))
         os.kill(victim, signal.SIGKILL)
         assert command.ends_with() == 1
         said = command.said()
@@ -412,14 +411,6 @@ def test_a_death_ends_the_trial_with_its_name_and_the_end_of_its_log(
     assert f"see {written}" in said
     assert "Traceback" not in said
     assert whole_trials(tmp_path) == []
-
-
-def inhabitants(tag: str, host: str) -> list[int]:
-    """The processes in the namespace of a host."""
-    done = subprocess.run(
-        ["ip", "netns", "pids", f"{tag}.{host}"], capture_output=True, text=True, check=False
-    )
-    return [int(pid) for pid in done.stdout.split()]
 
 
 def with_argument(tag: str, argument: str) -> list[int]:

@@ -1,121 +1,198 @@
-"""ALTO resources (RFC 7285) as pure functions: the directory, the network map and the cost map.
+"""All resources of a portal as RFC 7285 has them: the maps, and the directory that leads to everything.
 
-In come prefixes by PID and p-distances, out come JSON documents with their media type and tag. The tag is a
-digest of the content, so that it changes with the content and with nothing else (section 10.3).
+In comes what is published, out come the entries of the directory, each with the function that answers it, and
+the directory itself. Each extension is a module of its own beside this one; here their entries are joined.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any
 
-if TYPE_CHECKING:  # SciPy takes its time, and a client of ALTO does not need it
-    from testbed.portal.pricing import PDistances
+from testbed.portal.alto import costquery, encoding, endpoints, filters, p4p, properties
+from testbed.portal.alto.addresses import grouped
+from testbed.portal.alto.costs import CostOffer, CostTable, names
+from testbed.portal.alto.model import (
+    COST_MAP_TYPE,
+    DIRECTORY_TYPE,
+    ERROR_TYPE,
+    NETWORK_MAP_TYPE,
+    CostType,
+    Document,
+    Entry,
+    NetworkMap,
+    ProtocolError,
+    Published,
+)
+from testbed.portal.prefixes import PrefixTable
 
-DIRECTORY_TYPE = "application/alto-directory+json"
-NETWORK_MAP_TYPE = "application/alto-networkmap+json"
-COST_MAP_TYPE = "application/alto-costmap+json"
-
-NETWORK_MAP_ID = "networkmap"
-COST_MAP_ID = "costmap-routingcost"
-NETWORK_MAP_PATH = "/networkmap"
-COST_MAP_PATH = "/costmap/routingcost"
-
-ROUTINGCOST_NAME = "num-routingcost"
-ROUTINGCOST: Mapping[str, str] = {"cost-mode": "numerical", "cost-metric": "routingcost"}
-
-WORLD_PID = "world"  # what no other PID covers: a network map is complete (section 5.1)
-_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One document as it goes over the wire; `tag` serves as its ETag."""
-
-    media_type: str
-    body: bytes
-    tag: str
+WORLD_PID = "world"  # what no other PID covers: a network map is complete (section 11.2.2)
+_EVERYTHING = ("0.0.0.0/0", "::/0")
+_LONGEST_ID = 64  # section 10.2
 
 
-def directory(base_uri: str) -> Resource:
+def network_map(id: str, pid_prefixes: Mapping[str, Sequence[str]]) -> NetworkMap:
+    """A network map (section 11.2.1): by longest prefix, every address is in exactly one PID.
+
+    PID `world`, the last, has 0.0.0.0/0 and ::/0 where no PID of `pid_prefixes` has them. Raises ValueError
+    for a prefix that is malformed or given twice.
+    """
+    given = {prefix for prefixes in pid_prefixes.values() for prefix in prefixes}
+    completed = {pid: tuple(prefixes) for pid, prefixes in pid_prefixes.items()}
+    missing = tuple(prefix for prefix in _EVERYTHING if prefix not in given)
+    if missing:
+        completed[WORLD_PID] = completed.get(WORLD_PID, ()) + missing
+    return NetworkMap(
+        id=id,
+        prefixes=completed,
+        tag=encoding.digest(encoding.text([id, sorted(completed.items())]).encode()),
+        pids=PrefixTable((prefix, pid) for pid, prefixes in completed.items() for prefix in prefixes),
+    )
+
+
+def entries(published: Published) -> tuple[Entry, ...]:
+    """Every resource but the directory and the update stream. Documents are made when first asked for.
+
+    Resources of the default network map have short ids and paths; those of another one have its id in theirs.
+    """
+    default = published.network_maps[0]
+    offers = {network_map.id: _offer(published, network_map) for network_map in published.network_maps}
+    every: list[Entry] = [
+        _network_map_entry(network_map, f"{_path(network_map, default)}/networkmap")
+        for network_map in published.network_maps
+    ]
+    naming = _Naming([network_map.id for network_map in published.network_maps])
+    for network_map in published.network_maps:
+        path = _path(network_map, default)
+        offer = offers[network_map.id]
+        own = naming.of("" if network_map is default else network_map.id)
+        every += [
+            _cost_map_entry(
+                network_map, offer, kind, own(f"costmap-{kind.name}"), f"{path}/costmap/{kind.name}"
+            )
+            for kind in offer.types
+        ]
+        every.append(
+            filters.network_map_entry(network_map, own("filtered-networkmap"), f"{path}/networkmap/filtered")
+        )
+        every.append(
+            filters.cost_map_entry(network_map, offer, own("filtered-costmap"), f"{path}/costmap/filtered")
+        )
+    own = naming.of("")
+    every += [
+        endpoints.property_entry(published.network_maps, own("endpointprop"), "/endpointprop"),
+        endpoints.cost_entry(default, offers[default.id], own("endpointcost"), "/endpointcost"),
+        *properties.entries(published, own),
+        *p4p.entries(published, own),
+    ]
+    return tuple(every)
+
+
+def directory(base_uri: str, published: Published, entries: Sequence[Entry]) -> Document:
     """The information resource directory (section 9.2) of a server whose resources start with `base_uri`."""
-    return _resource(
+    offered = {name for entry in entries for name in entry.capabilities.get("cost-type-names", ())}
+    return encoding.document(
         DIRECTORY_TYPE,
         {
             "meta": {
-                "cost-types": {ROUTINGCOST_NAME: dict(ROUTINGCOST)},
-                "default-alto-network-map": NETWORK_MAP_ID,
-            },
-            "resources": {
-                NETWORK_MAP_ID: {"uri": base_uri + NETWORK_MAP_PATH, "media-type": NETWORK_MAP_TYPE},
-                COST_MAP_ID: {
-                    "uri": base_uri + COST_MAP_PATH,
-                    "media-type": COST_MAP_TYPE,
-                    "capabilities": {"cost-type-names": [ROUTINGCOST_NAME]},
-                    "uses": [NETWORK_MAP_ID],
+                "cost-types": {
+                    kind.name: kind.to_json() for kind in published.cost_types if kind.name in offered
                 },
+                "default-alto-network-map": published.network_maps[0].id,
             },
+            "resources": {entry.id: _listed(base_uri, entry) for entry in entries},
         },
     )
 
 
-def network_map(pid_prefixes: Mapping[str, Sequence[str]]) -> Resource:
-    """The network map (section 11.2.1): by longest prefix, every address is in exactly one PID."""
-    groups = {pid: _by_version(prefixes) for pid, prefixes in _completed(pid_prefixes).items()}
-    tag = _digest(groups)
-    document = {
-        "meta": {"vtag": {"resource-id": NETWORK_MAP_ID, "tag": tag}},
-        "network-map": groups,
+def error_document(error: ProtocolError) -> Document:
+    """An error (section 8.5.2)."""
+    return Document(ERROR_TYPE, encoding.text(error.to_json()).encode())
+
+
+class _Naming:
+    """Resource ids that are free: no two resources have one, and none is a network map's."""
+
+    def __init__(self, taken: Sequence[str]) -> None:
+        self._taken = set(taken)
+
+    def of(self, map_id: str) -> Callable[[str], str]:
+        """Makes the ids of resources of one network map, "" for the default one, from what they are."""
+
+        def named(kind: str) -> str:
+            wanted = f"{map_id}:{kind}" if map_id else kind
+            name = wanted
+            for number in count():
+                if len(name) <= _LONGEST_ID and name not in self._taken:
+                    break
+                told_apart = encoding.digest(wanted.encode(), str(number).encode())[:8]
+                name = f"{wanted[: _LONGEST_ID - 9]}:{told_apart}"
+            self._taken.add(name)
+            return name
+
+        return named
+
+
+def _offer(published: Published, network_map: NetworkMap) -> CostOffer:
+    pids = names(tuple(network_map.prefixes))
+    tables = {
+        kind.name: CostTable(pids, published.costs[network_map.id, kind.name])
+        for kind in published.cost_types
+        if (network_map.id, kind.name) in published.costs
     }
-    return Resource(NETWORK_MAP_TYPE, _encoded(document), tag)
-
-
-def cost_map(distances: PDistances, network_map_tag: str) -> Resource:
-    """The numerical `routingcost` map (section 11.2.3); a pair without a distance does not appear."""
-    costs: dict[str, dict[str, float]] = {}
-    for source, target, distance in distances.rows():
-        costs.setdefault(source, {})[target] = distance
-    return _resource(
-        COST_MAP_TYPE,
-        {
-            "meta": {
-                "dependent-vtags": [{"resource-id": NETWORK_MAP_ID, "tag": network_map_tag}],
-                "cost-type": dict(ROUTINGCOST),
-            },
-            "cost-map": costs,
-        },
+    return CostOffer(
+        types=tuple(kind for kind in published.cost_types if kind.name in tables),
+        tables=tables,
+        calendars={name: calendar for name, calendar in published.calendars.items() if name in tables},
     )
 
 
-def _completed(pid_prefixes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The same PIDs and `world`, which has 0.0.0.0/0 and ::/0 where no other PID has them."""
-    completed = {pid: list(prefixes) for pid, prefixes in pid_prefixes.items()}
-    given = {prefix for prefixes in pid_prefixes.values() for prefix in prefixes}
-    missing = [prefix for prefix in _EVERYTHING.values() if prefix not in given]
-    if missing:
-        completed[WORLD_PID] = completed.get(WORLD_PID, []) + missing
-    return completed
+def _path(network_map: NetworkMap, default: NetworkMap) -> str:
+    return "" if network_map is default else f"/maps/{network_map.id}"
 
 
-def _by_version(prefixes: Sequence[str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for prefix in prefixes:
-        groups.setdefault(f"ipv{ip_network(prefix).version}", []).append(prefix)
-    return groups
+def _network_map_entry(network_map: NetworkMap, path: str) -> Entry:
+    @lru_cache(maxsize=1)
+    def made() -> Document:
+        content = {
+            "meta": {"vtag": encoding.vtag(network_map)},
+            "network-map": {pid: grouped(prefixes) for pid, prefixes in network_map.prefixes.items()},
+        }
+        return Document(NETWORK_MAP_TYPE, encoding.text(content).encode(), network_map.tag)
+
+    return Entry(network_map.id, path, NETWORK_MAP_TYPE, lambda _query: made())
 
 
-def _encoded(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1).encode()
+def _cost_map_entry(network_map: NetworkMap, offer: CostOffer, kind: CostType, id: str, path: str) -> Entry:
+    """A full cost map (section 11.2.3); a pair without a cost does not appear."""
+    table = offer.tables[kind.name]
+
+    @lru_cache(maxsize=1)
+    def made() -> Document:
+        meta = encoding.text(
+            {"dependent-vtags": [encoding.vtag(network_map)], "cost-type": costquery.answered(kind)}
+        )
+        body = f'{{"meta":{meta},"cost-map":{table.everything()}}}'.encode()
+        return Document(COST_MAP_TYPE, body, encoding.digest(body))
+
+    return Entry(
+        id=id,
+        path=path,
+        answers=COST_MAP_TYPE,
+        answer=lambda _query: made(),
+        capabilities={"cost-type-names": [kind.name]},
+        uses=(network_map.id,),
+    )
 
 
-def _digest(content: Any) -> str:
-    """64 hexadecimal digits: the longest tag that section 10.3 allows."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _resource(media_type: str, document: Mapping[str, Any]) -> Resource:
-    return Resource(media_type, _encoded(document), _digest(document))
+def _listed(base_uri: str, entry: Entry) -> dict[str, Any]:
+    shown: dict[str, Any] = {"uri": base_uri + entry.path, "media-type": entry.answers}
+    if entry.accepts:
+        shown["accepts"] = entry.accepts
+    if entry.capabilities:
+        shown["capabilities"] = dict(entry.capabilities)
+    if entry.uses:
+        shown["uses"] = list(entry.uses)
+    return shown

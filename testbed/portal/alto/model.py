@@ -34,14 +34,14 @@ ErrorCode = Literal["E_SYNTAX", "E_MISSING_FIELD", "E_INVALID_FIELD_TYPE", "E_IN
 
 
 class ProtocolError(Exception):
-    """An error of RFC 7285 section 8.5.2. `value` is given with `field` only, and is a string."""
+    """An error of RFC 7285 section 8.5.2. `value` is given with `field` only; "" is a value too."""
 
     def __init__(
         self,
         code: ErrorCode,
         *,
         field: str = "",
-        value: str = "",
+        value: str | None = None,
         syntax_error: str = "",
         status: HTTPStatus = HTTPStatus.BAD_REQUEST,
     ) -> None:
@@ -53,13 +53,14 @@ class ProtocolError(Exception):
         self.status = status
 
     def to_json(self) -> dict[str, Any]:
-        meta = {
-            "code": self.code,
-            "field": self.field,
-            "value": self.value,
-            "syntax-error": self.syntax_error,
-        }
-        return {"meta": {key: value for key, value in meta.items() if value}}
+        meta: dict[str, str] = {"code": self.code}
+        if self.field:
+            meta["field"] = self.field
+        if self.value is not None:
+            meta["value"] = self.value
+        if self.syntax_error:
+            meta["syntax-error"] = self.syntax_error
+        return {"meta": meta}
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Published:
     """Cost type name -> its calendar, for those that have one."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     capabilities: tuple[CapabilityConfig, ...] = ()
+    own: frozenset[str] = frozenset()
+    """The PIDs of any of the maps where hosts of the ISP itself are."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Entry:
-    """One resource of the directory (RFC 7285 section 9.2.2). `accepts` is the request's media type, "" with GET.
+    """One resource of the directory (RFC 7285 section 9.2.2).
 
-    `answer` raises ProtocolError. `answers` is the media type of what comes back.
+    `accepts` is the media type of requests, "" with GET; `answers` that of what comes back. `answer` raises
+    ProtocolError.
     """
 
     id: str

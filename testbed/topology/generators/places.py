@@ -7,7 +7,7 @@ from math import cos, radians
 from random import Random
 
 from testbed.errors import Problem, UserError
-from testbed.topology.compile import SIGNAL_SPEED_M_PER_S, great_circle_delay_s
+from testbed.topology.compile import great_circle_m
 
 Point = tuple[float, float]
 """Latitude and longitude in degrees, with two decimals: a step is about a kilometre."""
@@ -56,7 +56,7 @@ def around(centre: Point, degrees: float) -> Box:
 
 def distance_km(a: Point, b: Point) -> float:
     """The great-circle distance, to the metre."""
-    return round(great_circle_delay_s(a, b) * SIGNAL_SPEED_M_PER_S / 1000, 3)
+    return round(great_circle_m(a, b) / 1000, 3)
 
 
 def _random_point(box: Box, rng: Random) -> Point:

@@ -192,13 +192,21 @@ def test_an_isp_sees_the_loads_inside_and_at_its_border_and_no_access_lines(api:
     assert loads["isp"] == "left"
     assert set(loads["links"]) == {"left.one--left.two", LINK}
     assert loads["links"][LINK]["left.one"] == {
-        **{"rate_bps": 1e6, "capacity_bps": 5_000_000, "utilisation": 0.2},
+        **{"bytes": 250_000, "rate_bps": 1e6, "capacity_bps": 5_000_000, "utilisation": 0.2},
         **{"interval_s": 1.0, "monotonic_ns": 2 * NS_PER_S},
     }
     assert set(get(api, "/loads", isp="carrier")["links"]) == {
         *("carrier.hub--carrier.edge", LINK),
         "right.only--carrier.edge",
     }
+
+
+def test_an_isp_is_told_which_of_its_links_are_down_and_of_no_others(api: Api) -> None:
+    inner, far = "left.one--left.two", "right.only--carrier.edge"
+    for link in (inner, far):
+        api.fabric.port_is(api.fabric.links[link].a, link, True)
+    assert get(api, "/loads", isp="left")["down"] == [inner]
+    assert get(api, "/loads", isp="carrier")["down"] == [far]
 
 
 def test_before_the_first_poll_there_are_no_counts_and_no_rates(api: Api) -> None:

@@ -9,7 +9,8 @@ import small_experiment
 import small_topology
 
 from testbed.errors import UserError
-from testbed.trial.changes import Change, Program, Request, due
+from testbed.portal.config import FaultsConfig
+from testbed.trial.changes import Change, PortalFaults, Program, Request, due
 from testbed.trial.plan import TrialPlan
 
 NO_DELAY = small_topology.TEXT.replace("delay: 4 ms", "delay: 0 ms")
@@ -106,6 +107,15 @@ def test_programs_stop_and_start_each_in_a_lane_of_its_own(tmp_path: Path) -> No
     ]
     assert len({change.lane for change in planned.changes}) == 4
     assert planned.adopters == {"right"}
+
+
+def test_faults_of_a_portal_are_its_own_lane_and_complete(tmp_path: Path) -> None:
+    change = only(tmp_path, "{at: 2 s, portal: left, faults: {inverted: true, delay: 200 ms}}")
+    assert isinstance(change.action, PortalFaults)
+    assert FaultsConfig.model_validate(change.action.faults) == FaultsConfig(inverted=True, delay_s=0.2)
+    assert change.lane == change.action.name == "left.one.portal"
+    assert change.text == "portal of left has faults: delay, inverted"
+    assert only(tmp_path, "{at: 2 s, portal: left, faults: {}}").text == "portal of left has faults: none"
 
 
 def test_rates_and_times_follow_the_scale(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,71 @@ def test_the_trackers_file_is_one_that_it_takes_and_names_policy_and_portals(
         uris = {entry.isp: entry.uri for entry in config.portals}
         assert uris["left"] == f"http://{plan.portal_hosts['left'].ip}:80/"
         assert uris["right"] is None
+
+
+def secret_paths(tmp_path: Path) -> Paths:
+    made = Paths(tmp_path / "trial", tmp_path / "run", tmp_path / "memory")
+    made.run.mkdir()
+    made.make()
+    return made
+
+
+def test_what_portals_are_told_to_do_is_in_their_files(tmp_path: Path, paths: Paths) -> None:
+    portals = """portals:
+  pricing: {objective: mlu, update: 2 s, step: 0.5, projection: clip-normalise}
+  perturbation: 0.1
+  isps:
+    left: {pricing: {objective: multihoming, slot: 3 s, period: 50}, levels: 5, faults: {stale: true}}
+"""
+    plan = plans(tmp_path, ("timeout: 60 s", f"timeout: 60 s\n{portals}"))[0]
+    found = {
+        isp: load_config(configuration.write_portal(plan, paths, host), PortalConfig)
+        for isp, host in plan.portal_hosts.items()
+    }
+    right, left = found["right"], found["left"]
+    assert (right.pricing.objective, right.pricing.update_s, right.pricing.step.size) == ("mlu", 2, 0.5)
+    assert right.pricing.projection == "clip-normalise"
+    assert (right.disclosure.perturbation, right.disclosure.levels) == (0.1, None)
+    assert (left.pricing.objective, left.disclosure.levels, left.faults.stale) == ("multihoming", 5, True)
+    assert (left.pricing.charging.slot_s, left.pricing.charging.period_slots) == (3, 50)
+    assert left.loads == right.loads == paths.controller_socket
+    assert left.control_socket != right.control_socket
+
+
+def test_https_has_the_runs_own_authority_which_the_tracker_trusts(tmp_path: Path) -> None:
+    paths = secret_paths(tmp_path)
+    plan = plans(tmp_path, ("timeout: 60 s", "timeout: 60 s\nportals: {https: true}"))[0]
+    configuration.write_secrets(plan, paths)
+    for host in plan.portal_hosts.values():
+        config = load_config(configuration.write_portal(plan, paths, host), PortalConfig)
+        assert config.listen.endswith(":443")
+        assert config.access.tls is not None
+        chain = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        chain.load_cert_chain(config.access.tls.certificate, config.access.tls.key)
+    tracker = load_config(configuration.write_tracker(plan, paths), TrackerConfig)
+    assert {entry.authority_file for entry in tracker.portals} == {paths.authority}
+    assert all(entry.uri and entry.uri.startswith("https://") for entry in tracker.portals)
+    assert paths.secrets.stat().st_mode & 0o77 == 0
+    assert not list((tmp_path / "trial").rglob("*key*"))
+
+
+def test_a_password_is_for_the_tracker_and_a_closed_map_is_for_others(tmp_path: Path) -> None:
+    paths = secret_paths(tmp_path)
+    portals = "portals: {maps: password, isps: {left: {maps: closed}, right: {maps: open}}}"
+    plan = plans(tmp_path, ("timeout: 60 s", f"timeout: 60 s\n{portals}"))[0]
+    configuration.write_secrets(plan, paths)
+    tracker = load_config(configuration.write_tracker(plan, paths), TrackerConfig)
+    logins = {entry.isp: entry.user for entry in tracker.portals}
+    assert logins == {"carrier": "tracker", "left": None, "right": None}
+    files = {
+        isp: load_config(configuration.write_portal(plan, paths, host), PortalConfig).access.digest_file
+        for isp, host in plan.portal_hosts.items()
+    }
+    assert files["right"] is None
+    assert files["carrier"] is not None
+    assert files["carrier"].read_text().startswith("tracker:")
+    assert files["left"] is not None
+    assert not files["left"].read_text().startswith("tracker:")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from testbed.emulation.processes import ProcessDeath
 from testbed.errors import RunError
-from testbed.trial.changes import Change, Program, Request
+from testbed.trial.changes import Change, PortalFaults, Program, Request
 from testbed.trial.events import EventLog
 from testbed.trial.timeline import Timeline, Work
 
@@ -47,6 +47,12 @@ class Programs:
 
     def restart(self, name: str) -> Work:
         return self._work(f"restart {name}")
+
+    def set_faults(self, name: str, faults: Mapping[str, Any]) -> int:
+        if self.error:
+            raise self.error
+        self.done.append(f"faults of {name}: {dict(faults)}")
+        return time.monotonic_ns()
 
 
 class Northbound:
@@ -142,6 +148,23 @@ def test_each_kind_of_request_has_its_method(labs: Any) -> None:
     lab.timeline.turn(0.0, 0.0)
     lab.settle()
     assert lab.northbound.asked == [("put", "/meters/m", {"isp": "x"}), ("delete", "/meters/m", None)]
+
+
+def test_faults_are_told_to_the_portal_after_it_was_started(labs: Any) -> None:
+    faults = Change(1, "faults", {}, 0.0, None, PortalFaults("p", {"stale": True}))
+    lab = labs(program(0, "start", "p"), faults)
+    lab.timeline.turn(0.0, 0.0)
+    lab.settle()
+    assert lab.programs.done == ["start p", "faults of p: {'stale': True}"]
+    assert [line["event"] for line in lab.lines()] == ["change", "change"]
+
+
+def test_a_portal_that_takes_no_faults_is_a_failed_change(labs: Any) -> None:
+    lab = labs(Change(0, "faults", {}, 0.0, None, PortalFaults("p", {})))
+    lab.programs.error = OSError("nobody there")
+    lab.timeline.turn(0.0, 0.0)
+    lab.settle()
+    assert lab.timeline.failed == ["a change of the experiment failed (faults): nobody there"]
 
 
 def test_nothing_comes_before_its_time_and_nothing_twice(labs: Any) -> None:

@@ -1,0 +1,141 @@
+"""Costs between PIDs as JSON text that is made when first asked for, then only joined.
+
+In comes a matrix of costs, out come the rows of a cost map for any sources, destinations and pairs that are
+allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from testbed.portal.alto import encoding
+from testbed.portal.alto.constraints import Allowed
+from testbed.portal.alto.model import Calendar, CostType, Matrix
+
+Place = tuple[str, int]
+"""A name as JSON text with its colon, `"PID1":`, and the index of its PID."""
+
+ValueTexts = Callable[[int, Sequence[int]], Sequence[str]]
+"""(Source PID, destination PIDs) by index -> the JSON text of each cost, "" where there is none."""
+
+
+class CostTable:
+    """The costs of one cost type between the PIDs of one network map.
+
+    `matrix` is (n, n), NaN where nothing is said. `names` are the PIDs as in `Place`.
+    """
+
+    def __init__(self, names: Sequence[str], matrix: Matrix) -> None:
+        count = len(names)
+        if matrix.shape != (count, count):
+            raise ValueError(f"costs of shape {matrix.shape} do not fit {count} PIDs")
+        self.matrix = np.where(np.isfinite(matrix), matrix, np.nan)
+        self._names = names
+        self._values: list[list[str] | None] = [None] * count
+        self._cells: list[list[str] | None] = [None] * count
+        self._rows: list[str | None] = [None] * count
+        self._everything: str | None = None
+
+    def values(self, source: int, targets: Sequence[int]) -> Sequence[str]:
+        """The costs from one PID to some PIDs as JSON numbers, "" for NaN."""
+        row = self._values_of(source)
+        return [row[target] for target in targets]
+
+    def everything(self) -> str:
+        """The whole object of a cost map's data."""
+        if self._everything is None:
+            rows = [self._row(source) for source in range(len(self._names))]
+            self._everything = _object([row for row in rows if row])
+        return self._everything
+
+    def some(
+        self, sources: Sequence[int] | None, targets: Sequence[int] | None, passed: Allowed | None
+    ) -> str:
+        """The object with the given sources and destinations, None for all, and pairs that `passed`.
+
+        `passed` is (sources, targets). A source without a pair that is left does not appear.
+        """
+        if passed is None and targets is None and sources is None:
+            return self.everything()
+        if sources is None:
+            sources = range(len(self._names))
+        rows = []
+        for number, source in enumerate(sources):
+            if targets is None and passed is None:
+                row = self._row(source)
+                if row:
+                    rows.append(row)
+                continue
+            cells = self._cells_of(source)
+            chosen = cells if targets is None else [cells[target] for target in targets]
+            if passed is not None:
+                chosen = [
+                    cell for cell, passes in zip(chosen, passed[number].tolist(), strict=True) if passes
+                ]
+            row = ",".join([cell for cell in chosen if cell])
+            if row:
+                rows.append(f"{self._names[source]}{{{row}}}")
+        return _object(rows)
+
+    def _values_of(self, source: int) -> list[str]:
+        known = self._values[source]
+        if known is None:
+            row: list[float] = self.matrix[source].tolist()
+            known = self._values[source] = ["" if cost != cost else encoding.number(cost) for cost in row]
+        return known
+
+    def _cells_of(self, source: int) -> list[str]:
+        known = self._cells[source]
+        if known is None:
+            values = zip(self._names, self._values_of(source), strict=True)
+            known = self._cells[source] = [name + value if value else "" for name, value in values]
+        return known
+
+    def _row(self, source: int) -> str:
+        known = self._rows[source]
+        if known is None:
+            cells = ",".join([cell for cell in self._cells_of(source) if cell])
+            known = self._rows[source] = f"{self._names[source]}{{{cells}}}" if cells else ""
+        return known
+
+
+def rows(
+    sources: Sequence[Place], targets: Sequence[Place], texts: ValueTexts, passed: Allowed | None
+) -> str:
+    """The object of costs from each source to each destination; `passed` is (sources, targets)."""
+    lines = []
+    pids = [target for _, target in targets]
+    for number, (name, source) in enumerate(sources):
+        pairs = zip(targets, texts(source, pids), strict=True)
+        if passed is None:
+            members = [to + cost for (to, _), cost in pairs if cost]
+        else:
+            passes = passed[number].tolist()
+            members = [
+                to + cost for ((to, _), cost), good in zip(pairs, passes, strict=True) if good and cost
+            ]
+        cells = ",".join(members)
+        if cells:
+            lines.append(f"{name}{{{cells}}}")
+    return _object(lines)
+
+
+@dataclass(frozen=True)
+class CostOffer:
+    """What a resource with costs can answer: its cost types, their tables, and which have a calendar."""
+
+    types: tuple[CostType, ...]
+    tables: Mapping[str, CostTable]
+    calendars: Mapping[str, Calendar]
+
+
+def names(pids: Sequence[str]) -> tuple[str, ...]:
+    """PIDs as JSON text, each with its colon."""
+    return tuple(encoding.text(pid) + ":" for pid in pids)
+
+
+def _object(members: Sequence[str]) -> str:
+    return "{" + ",".join(members) + "}"

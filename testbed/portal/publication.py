@@ -1,0 +1,229 @@
+"""From what an ISP knows to what its portal publishes, at the start and whenever loads or links change.
+
+In comes a `PortalConfig`; out comes `Published`, all of ALTO's maps at one moment. `Live` keeps it up to date
+with the controller's loads; a controller that is silent, or wrong, leaves the last maps as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from testbed.errors import UserError
+from testbed.portal import pricing
+from testbed.portal.alto import documents, performance
+from testbed.portal.alto.model import Calendar, CostType, Matrix, NetworkMap, Published
+from testbed.portal.config import PortalConfig
+from testbed.portal.disclosure import disclose
+from testbed.portal.internal import InternalView
+from testbed.portal.loads import LoadReader, NoLoads, Reading, mean_rates
+from testbed.portal.pricing import PDistances, Prices
+from testbed.portal.view import portal_config
+from testbed.spec.loading import unknown
+from testbed.spec.topology import load_topology
+from testbed.topology.compile import compile_network
+from testbed.topology.routing import compute_routes
+
+log = logging.getLogger("portal.publication")
+
+DEFAULT_MAP = "networkmap"
+ROUTINGCOST = CostType("num-routingcost", "numerical", "routingcost", "the ISP's p-distances")
+RANKED = CostType(
+    "ord-routingcost", "ordinal", "routingcost", "ranks of the ISP's p-distances, 1 the nearest"
+)
+
+Vector = npt.NDArray[np.float64]
+
+
+class Site(Protocol):
+    """What takes new maps: the server."""
+
+    def publish(self, published: Published) -> None: ...
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the portal knows at one moment: `view` is without the links that are `down`, `traffic_bps` is
+    (ways,), NaN where nothing was measured.
+    """
+
+    config: PortalConfig
+    view: InternalView
+    prices: Prices
+    traffic_bps: Vector
+    down: frozenset[str] = frozenset()
+
+    @staticmethod
+    def first(config: PortalConfig) -> _State:
+        view = InternalView.of(config)
+        return _State(config, view, pricing.start(view, config.pricing), np.full(len(view.ways), np.nan))
+
+    def after(self, before: Reading, now: Reading) -> _State:
+        """The state after one update of the prices by what the links carried between two readings."""
+        view = self.view
+        if now.down != self.down:
+            view = InternalView.of(self.config, now.down)
+        counted = now.counted(view.ways)
+        known = [now.capacity_bps.get(way, was) for way, was in zip(counted, view.capacity_bps, strict=True)]
+        view = replace(view, capacity_bps=np.array(known, float))
+        traffic_bps = mean_rates(before, now, view.ways)
+        prices = pricing.update(view, self.prices, traffic_bps, self.config.pricing)
+        return _State(self.config, view, prices, traffic_bps, now.down)
+
+    def published(self) -> Published:
+        return publish(self.config, self.view, self.distances(), self.traffic_bps)
+
+    def distances(self) -> PDistances:
+        """Static distances follow the links that are up; dynamic ones the prices too."""
+        return pricing.distances(self.view, self.prices, self.config)
+
+
+def initial(config: PortalConfig) -> Published:
+    """What the portal publishes before it has measured anything. `config` is without `topology`."""
+    return _State.first(config).published()
+
+
+def resolved(config: PortalConfig) -> PortalConfig:
+    """The configuration with what its `topology` file says of the ISP. Raises UserError for a wrong file."""
+    if config.topology is None:
+        return config
+    spec, document = load_topology(config.topology)
+    if config.isp not in spec.isps:
+        raise UserError(unknown("ISP", config.isp, spec.isps, f"{document.path}"))
+    network = compile_network(spec)
+    given = config.model_dump(exclude={"topology", "isp", "asn", "listen"}, exclude_unset=True)
+    return portal_config(network, compute_routes(network), config.isp, listen=config.listen, **given)
+
+
+class Live:
+    """The loop that keeps a site up to date with the loads of the ISP's links."""
+
+    def __init__(self, config: PortalConfig) -> None:
+        self._config = config
+        self._state = _State.first(config)
+
+    async def run(self, site: Site) -> None:
+        """Update the site every `pricing.update_s` for ever. Without `loads` there is nothing to do."""
+        if self._config.loads is None:
+            return
+        reader = LoadReader(self._config.loads, self._config.isp)
+        try:
+            await self._follow(reader, site)
+        finally:
+            await reader.close()
+
+    async def _follow(self, reader: LoadReader, site: Site) -> None:
+        before: Reading | None = None
+        due_s = time.monotonic()
+        silent = False
+        while True:
+            try:
+                now = await reader.read()
+            except NoLoads as error:
+                if not silent:
+                    log.warning("no loads, so the maps stay as they are: %s", error)
+                silent = True
+            else:
+                if silent:
+                    log.info("the controller answers again")
+                silent = False
+                if before is not None:
+                    self._state = self._state.after(before, now)
+                    site.publish(self._state.published())
+                before = now
+            due_s = max(due_s + self._config.pricing.update_s, time.monotonic())
+            await asyncio.sleep(due_s - time.monotonic())
+
+
+def publish(
+    config: PortalConfig, view: InternalView, distances: PDistances, traffic_bps: Vector
+) -> Published:
+    """All maps of one moment: the full one by the ISP's PIDs, and the aggregations."""
+    full = documents.network_map(DEFAULT_MAP, config.pid_prefixes())
+    by_type = _matrices(config, view, disclose(distances, config.disclosure), traffic_bps)
+    own = {entry.pid for entry in config.pids}
+    maps = [full]
+    costs = {(full.id, kind.name): _padded(matrix, full) for kind, matrix in by_type}
+    for name, groups in config.aggregations.items():
+        joined, members = _aggregated(full, name, groups)
+        maps.append(joined)
+        own |= {pid for pid, inside in groups.items() if own.intersection(inside)}
+        for kind, _ in by_type:
+            costs[name, kind.name] = _means(costs[full.id, kind.name], members)
+        costs[name, RANKED.name] = ranked(costs[name, ROUTINGCOST.name])
+    day = config.policy.time_of_day
+    calendar = Calendar(0.0, day.interval_s, day.factors) if day else None
+    return Published(
+        isp=config.isp,
+        asn=config.asn,
+        network_maps=tuple(maps),
+        cost_types=tuple(kind for kind, _ in by_type),
+        costs=costs,
+        calendars={ROUTINGCOST.name: calendar} if calendar else {},
+        policy=config.policy,
+        capabilities=config.capabilities,
+        own=frozenset(own),
+    )
+
+
+def _matrices(
+    config: PortalConfig, view: InternalView, distances: PDistances, traffic_bps: Vector
+) -> list[tuple[CostType, Matrix]]:
+    """Each cost type with its (PIDs, PIDs) matrix; routingcost first, then its ranks."""
+    found = [(ROUTINGCOST, distances.matrix), (RANKED, ranked(distances.matrix))]
+    hidden = config.disclosure.perturbation > 0 or config.disclosure.levels is not None
+    wanted = config.metrics if config.metrics is not None else () if hidden else performance.METRICS
+    if config.links or config.external:
+        carried_bps = view.background_bps + np.nan_to_num(traffic_bps)
+        free_bps = np.maximum(view.capacity_bps - carried_bps, 0)
+        values = performance.matrices(view, free_bps)
+        found += [(performance.COST_TYPES[name], values[name]) for name in wanted]
+    return [(kind, matrix) for kind, matrix in found if not np.isnan(matrix).all()]
+
+
+def _padded(matrix: Matrix, network_map: NetworkMap) -> Matrix:
+    """The matrix with NaN for `world`, the last PID, of which the ISP says nothing."""
+    size = len(network_map.prefixes)
+    whole = np.full((size, size), np.nan)
+    whole[: len(matrix), : len(matrix)] = matrix
+    return whole
+
+
+def _aggregated(
+    full: NetworkMap, name: str, groups: Mapping[str, Sequence[str]]
+) -> tuple[NetworkMap, npt.NDArray[np.bool_]]:
+    """The map by groups of PIDs, and (PIDs of it, PIDs of the full map): who is whose member."""
+    grouped = {pid for members in groups.values() for pid in members}
+    alone = {pid: (pid,) for pid in full.prefixes if pid not in grouped}
+    joined = {**groups, **alone}
+    prefixes = {
+        pid: [prefix for member in members for prefix in full.prefixes[member]]
+        for pid, members in joined.items()
+    }
+    members = np.array([[pid in group for pid in full.prefixes] for group in joined.values()], bool)
+    return documents.network_map(name, prefixes), members
+
+
+def _means(matrix: Matrix, members: npt.NDArray[np.bool_]) -> Matrix:
+    """Mean cost between groups, over the pairs of members whose cost is known; NaN where none is."""
+    weight = members.astype(float)
+    known = ~np.isnan(matrix)
+    count = weight @ known @ weight.T
+    total: Matrix = weight @ np.where(known, matrix, 0.0) @ weight.T
+    means: Matrix = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return means
+
+
+def ranked(matrix: Matrix) -> Matrix:
+    """Dense ranks over the whole matrix, 1 the least; equal costs have equal ranks, NaN stays."""
+    ranks = np.full(matrix.shape, np.nan)
+    known = ~np.isnan(matrix)
+    ranks[known] = np.unique(matrix[known], return_inverse=True)[1] + 1
+    return ranks
