@@ -28,7 +28,7 @@ test: ## Check the style and types, run the tests of all levels (needs root)
 	$(call owned,$(LINT) && $(BIN)/pytest)
 
 unit: install ## Run the tests that need no root
-	$(call owned,$(BIN)/pytest tests/unit)
+	$(call owned,$(BIN)/pytest tests/unit tests/conformance)
 
 LINT := $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 lint: install ## Check the style and types
@@ -38,6 +38,7 @@ lint: install ## Check the style and types
 NO_BENCHMARKS := $(patsubst %,benchmarks/%.py,bench forked live overload stock_mininet)
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS),$(wildcard benchmarks/*.py))
 bench: install ## Run the benchmarks against their peers (QUICK=1: a rough answer)
+	@command -v wrk >/dev/null || { echo "bench: installing wrk, which asks portals"; apt-get install -qq wrk; }
 	$(call owned,for script in $(BENCHMARKS); \
 		do $(BIN)/python $$script $(if $(QUICK),--quick) || exit 1; done)
 

@@ -120,7 +120,8 @@ class Client:
     async def stream(self, uri: str, body: bytes, accepts: str) -> AsyncGenerator[Event, None]:
         """The events of an update stream (RFC 8895, section 6), until it is closed.
 
-        To be used within `aclosing`. Raises Refused where no stream begins, and AltoError for an event that is too large.
+        To be used within `aclosing`. Raises Refused where no stream begins, and AltoError for an event that
+        is too large.
         """
         timeout = aiohttp.ClientTimeout(None, sock_connect=self._timeout_s, sock_read=_SILENCE_S)
         headers = {"Content-Type": accepts, "Accept": f"text/event-stream,{ERROR_TYPE}"}

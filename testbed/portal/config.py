@@ -142,7 +142,7 @@ class FaultsConfig(_Model):
     """What is wrong with this portal, on purpose. All off by default."""
 
     stale: bool = False
-    """The maps stay as they were first published."""
+    """The maps stay as they were when this was set; from the start on, as they were first."""
     noise: NotNegative = 0.0
     """Each cost is multiplied by e to the power of a normal variate with this standard deviation."""
     inverted: bool = False

@@ -8,7 +8,6 @@ nothing of a request gets into a file's name or a log.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import re
@@ -16,9 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from functools import lru_cache, partial
+from functools import lru_cache
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -37,6 +35,7 @@ from testbed.portal.alto import documents
 from testbed.portal.alto.model import DIRECTORY_TYPE, Document, Entry, ProtocolError, Query
 from testbed.portal.alto.updates import CONTROL_PATH, STREAM_PARAMS_TYPE, STREAM_TYPE
 from testbed.portal.config import AccessConfig, PortalConfig
+from testbed.portal.distances_log import DistancesLog
 from testbed.portal.site import DIRECTORY_PATH, Resource, Site, Snapshot, compressed
 from testbed.portal.streams import Streams, TooManyStreams
 from testbed.service import split_listen, stop_signal, write_ready
@@ -77,7 +76,7 @@ async def start(config: PortalConfig, stack: AsyncExitStack) -> Service:
     config = publication.resolved(config)
     site = Site(publication.initial(config), config.faults)
     if config.distances_log is not None:
-        record = partial(append_distances, config.distances_log)
+        record = DistancesLog(config.distances_log)
         record(site.snapshot)
         stack.callback(site.listen(record))
     service = Service(site, config.access)
@@ -99,25 +98,6 @@ async def _follow(live: publication.Live, site: Site, retry_s: float) -> None:
             await asyncio.sleep(retry_s)
         else:
             return
-
-
-def append_distances(path: Path, snapshot: Snapshot) -> None:
-    """Append one JSON line for each pair of the default map's numerical routingcost as it is published now.
-
-    `t_ns` is CLOCK_MONOTONIC.
-    """
-    published = snapshot.published
-    default = published.network_maps[0]
-    names = [json.dumps(pid) for pid in default.prefixes]
-    rows = published.costs[default.id, published.cost_types[0].name].tolist()
-    begin = f'{{"t_ns": {time.monotonic_ns()}, "src_pid": '
-    with path.open("a", encoding="utf-8") as file:
-        for source, row in zip(names, rows, strict=True):
-            file.writelines(
-                f'{begin}{source}, "dst_pid": {target}, "p_distance": {cost!r}}}\n'
-                for target, cost in zip(names, row, strict=True)
-                if cost == cost
-            )
 
 
 class Service:

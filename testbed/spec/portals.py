@@ -44,7 +44,7 @@ class FaultsSpec(Spec):
     """What is wrong with a portal, on purpose."""
 
     stale: bool = False
-    """Its map stays as it was first."""
+    """Its maps stay as they were when this was set; from the start on, as they were first."""
     noise: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Costs are multiplied by e to the power of a normal variate with this standard deviation."""
     inverted: bool = False

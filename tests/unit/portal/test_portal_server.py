@@ -24,8 +24,9 @@ from portal_site import published
 
 from testbed.config_file import load_config
 from testbed.controller.client import Controller, Refused
-from testbed.portal import publication, server
+from testbed.portal import publication
 from testbed.portal.config import PortalConfig
+from testbed.portal.distances_log import DistancesLog
 from testbed.portal.server import start
 from testbed.portal.site import Snapshot
 
@@ -245,7 +246,9 @@ async def test_a_topology_file_is_enough(tmp_path: Path) -> None:
 
 
 def test_the_record_is_json_lines_whatever_the_cost(tmp_path: Path) -> None:
-    server.append_distances(tmp_path / "log", Snapshot(published(((0, 1e-30), (1e30, 3)))))
+    log = DistancesLog(tmp_path / "log")
+    for _ in range(2):  # what is the same is written once
+        log(Snapshot(published(((0, 1e-30), (1e30, 3)))))
     rows = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {(row["src_pid"], row["dst_pid"]): row["p_distance"] for row in rows} == {
         ("a", "a"): 0,
@@ -253,3 +256,6 @@ def test_the_record_is_json_lines_whatever_the_cost(tmp_path: Path) -> None:
         ("b", "a"): 1e30,
         ("b", "b"): 3,
     }
+    assert len(rows) == 4
+    log(Snapshot(published(((0, 1), (1e30, 3)))))
+    assert len((tmp_path / "log").read_text().splitlines()) == 8
