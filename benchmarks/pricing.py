@@ -39,7 +39,7 @@ HIGHS = f"HiGHS (SciPy {scipy.__version__})"
 
 UPDATES = 200
 SETTLED = 50  # updates after that in which the optimum must be kept
-ELASTICITY = {"mlu": 0.08, "bdp": 0.4, "multihoming": 2.0}  # of a usual distance, in an update
+ELASTICITY = {"mlu": 0.08, "bdp": 0.3, "multihoming": 2.0}  # of a usual distance, in an update
 FILLED = {"mlu": 0.7, "bdp": 0.9}  # the least maximum utilisation of the demand
 NEIGHBOUR_PRICES = (10.0, 4.0, 6.0)
 SLOTS_A_DAY = 288

@@ -51,7 +51,7 @@ class Site(Protocol):
 @dataclass(frozen=True)
 class _State:
     """What the portal knows at one moment: `view` is without the links that are `down`, `traffic_bps` is
-    (ways,), NaN where nothing was measured.
+    (ways,), NaN where nothing has been measured yet.
     """
 
     config: PortalConfig
@@ -73,7 +73,9 @@ class _State:
         counted = now.counted(view.ways)
         known = [now.capacity_bps.get(way, was) for way, was in zip(counted, view.capacity_bps, strict=True)]
         view = replace(view, capacity_bps=np.array(known, float))
-        traffic_bps = mean_rates(before, now, view.ways)
+        # A switch that was asked late is not idle: what is not counted anew counts as before.
+        rates_bps = mean_rates(before, now, view.ways)
+        traffic_bps = np.where(np.isnan(rates_bps), self.traffic_bps, rates_bps)
         prices = pricing.update(view, self.prices, traffic_bps, self.config.pricing)
         return _State(self.config, view, prices, traffic_bps, now.down)
 

@@ -66,7 +66,7 @@ def test_bdp_comes_within_a_percent_of_the_optimum_without_overfull_links(name: 
     config = portal(name, objective="bdp")
     view, demand = problem(config, seed, 0.9)
     best = least_distance_product(view, demand).value
-    last = list(price_loop(view, demand, config, 250, 0.4))[199:]
+    last = list(price_loop(view, demand, config, 250, 0.3))[199:]
     assert [view.distance @ traffic for traffic in last] == pytest.approx([best] * len(last), rel=0.01)
     assert max(highest(view, traffic) for traffic in last) <= 1.01
 

@@ -212,6 +212,24 @@ async def test_distances_rise_where_the_load_is(tmp_path: Path) -> None:
     assert after.costs["networkmap", "num-tput"][0, 1] < before.costs["networkmap", "num-tput"][0, 1]
 
 
+async def test_a_link_that_is_not_counted_for_once_keeps_its_last_load(tmp_path: Path) -> None:
+    site = Site()
+    with controlled(tmp_path) as controller:
+        config = live_config(controller, "left")
+        controller.count()
+
+        async def steps() -> None:
+            await next_one(site)
+            controller.count(left_one__left_two=5e6)
+            while cost(await next_one(site), "num-tput", "left:one", "left:two") == 20e6 / 8:
+                pass
+            await next_one(site)
+            await next_one(site)
+
+        await following(config, site, steps())
+    assert cost(site.said[-1], "num-tput", "left:one", "left:two") == pytest.approx(15e6 / 8, rel=1e-6)
+
+
 async def test_static_distances_follow_links_that_fail(tmp_path: Path) -> None:
     site = Site()
     with controlled(tmp_path) as controller:
