@@ -10,8 +10,8 @@ docs/pricing.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,11 +21,23 @@ import numpy as np
 import scipy
 
 from testbed.portal import pricing
-from testbed.portal.charging import charging_volume
+from testbed.portal.charging import billed_rank, charging_volume
 from testbed.portal.config import PortalConfig
-from testbed.portal.elastic import Demand, Period, billed_loop, price_loop, random_demand
 from testbed.portal.internal import InternalView
-from testbed.portal.optimum import least_bill, least_distance_product, least_utilisation
+from testbed.portal.optimum import (
+    bill_with_free_slots,
+    least_bill,
+    least_distance_product,
+    least_utilisation,
+)
+from testbed.portal.rehearsal import (
+    NEIGHBOUR_PRICES,
+    Period,
+    billed_loop,
+    price_loop,
+    random_problem,
+    three_neighbours,
+)
 from testbed.portal.view import portal_config
 from testbed.spec.topology import TopologySpec, load_topology
 from testbed.topology.compile import compile_network
@@ -38,35 +50,60 @@ TOPOLOGIES = Path(__file__).parent.parent / "topologies"
 HIGHS = f"HiGHS (SciPy {scipy.__version__})"
 
 UPDATES = 200
-SETTLED = 50  # updates after that in which the optimum must be kept
+LAST = 250  # from then on to this one the optimum must be kept
 ELASTICITY = {"mlu": 0.08, "bdp": 0.3, "multihoming": 2.0}  # of a usual distance, in an update
 FILLED = {"mlu": 0.7, "bdp": 0.9}  # the least maximum utilisation of the demand
-NEIGHBOUR_PRICES = (10.0, 4.0, 6.0)
 SLOTS_A_DAY = 288
+RULES: dict[str, dict[str, object]] = {
+    "the default": {},
+    "not ahead": {"step": {"ahead": 0}},
+    "one step ahead": {"step": {"ahead": 1}},
+    "constant steps": {"step": {"rule": "constant"}},
+    "constant, not ahead": {"step": {"rule": "constant", "ahead": 0}},
+    "diminishing steps": {"step": {"rule": "diminishing"}},
+    "clip-normalise": {"projection": "clip-normalise"},
+}
 
 
 def main() -> None:
     parser = bench.parser(__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="the first of the random demands and months")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the convergence into a folder")
     arguments = parser.parse_args()
     quick = arguments.quick
     bench.show("prices", [update_52_pops(quick), update_754_pops(quick)], arguments.json)
-    rows = [convergence(*case, seeds=5 if quick else 100) for case in product(("abilene", "isp-a"), FILLED)]
-    columns = ("", "before", "median", "95th percentile", "worst", "within 1 %")
-    bench.show_rows(f"above the optimum in updates {UPDATES} to {UPDATES + SETTLED}", columns, rows)
-    days, seeds = (7, 1) if quick else (30, 3)
-    months = [month(days, seed) for seed in range(seeds)]
+    seeds = range(arguments.seed, arguments.seed + (5 if quick else 100))
+    cases = list(product(FILLED, ("abilene", "isp-a")))
+    show_convergence("random demands", [convergence("", name, of, seeds) for of, name in cases])
+    some = seeds[:3] if quick else seeds[:50]
+    elastic = [
+        convergence(f", elasticity x {factor:g}", name, of, some, factor)
+        for of, name in cases
+        for factor in (0.25, 0.5, 2, 4)
+    ]
+    show_convergence("other demand", elastic)
+    ruled = [
+        convergence(f", {label}, elasticity x {factor:g}", "abilene", of, some, factor, **changes)
+        for of in FILLED
+        for label, changes in RULES.items()
+        if "projection" not in changes or of == "mlu"
+        for factor in (1, 4)
+    ]
+    show_convergence("other rules", ruled)
+    days, count = (7, 1) if quick else (30, 3)
+    months = {seed: month(days, seed) for seed in range(arguments.seed, arguments.seed + count)}
     bench.show_rows(
         f"the bill of {days} days, over that of perfect foresight",
-        ("", "spread evenly", "by prices", "took"),
+        ("", "spread evenly", "by prices", "one linear program", "took"),
         [
             (
                 f"month {number}",
                 f"{100 * item.even:+.1f} %",
                 f"{100 * item.priced:+.1f} %",
+                f"{100 * item.one_program:+.1f} %",
                 f"{item.took_s:.0f} s",
             )
-            for number, item in enumerate(months)
+            for number, item in months.items()
         ],
     )
     if arguments.plots:
@@ -88,12 +125,12 @@ def update_754_pops(quick: bool) -> bench.Measure:
 def measured(name: str, network: Network, isp: str, times: int) -> bench.Measure:
     """One update in the middle of a run, and the program that knows all demand, each in its own process."""
     config = configured(network, isp, objective="mlu")
-    view, demand = problem(config, seed=1)
+    view, demand = random_problem(config, seed=1)
     traffic_bps = view.link_traffic(demand.matrix_bps(len(view.pids)))
-    prices = pricing.update(view, pricing.start(view, config.pricing), traffic_bps, config.pricing)
+    prices = pricing.update(view, pricing.start(view, config.pricing), traffic_bps, config.pricing, 10.0)
 
     def ours() -> None:
-        later = pricing.update(view, prices, traffic_bps, config.pricing)
+        later = pricing.update(view, prices, traffic_bps, config.pricing, 10.0)
         pricing.distances(view, later, config)
 
     routing = view.routing_matrix()  # known to both beforehand, as routes are
@@ -111,18 +148,6 @@ def shipped(name: str, **changes: object) -> PortalConfig:
     return configured(compile_network(load_topology(TOPOLOGIES / f"{name}.yaml")[0]), name, **changes)
 
 
-def problem(config: PortalConfig, seed: int, filled: float = 0.7) -> tuple[InternalView, Demand]:
-    """Random background and demand whose least maximum utilisation is `filled`, or close to it."""
-    rng = np.random.default_rng(seed)
-    view = InternalView.of(config)
-    demand = random_demand(view.own, (1, 2, 4)[seed % 3] * view.own, (3, 5, 8)[seed // 3 % 3], 1e6, rng)
-    alone = least_utilisation(replace(view, background_bps=np.zeros(len(view.ways))), demand).value
-    demand = replace(demand, rate_bps=demand.rate_bps * filled / alone)
-    view = replace(view, background_bps=rng.uniform(0, 0.3, len(view.ways)) * view.capacity_bps)
-    best = least_utilisation(view, demand).value
-    return view, replace(demand, rate_bps=demand.rate_bps * filled / best)
-
-
 @dataclass(frozen=True)
 class Run:
     """What each update came to, in parts of the optimum; and the highest utilisation."""
@@ -131,11 +156,11 @@ class Run:
     utilisation: np.ndarray
 
 
-def run(config: PortalConfig, seed: int, elasticity: float | None = None, updates: int = 0) -> Run:
+def run(config: PortalConfig, seed: int, elasticity: float | None = None) -> Run:
     objective = config.pricing.objective
-    view, demand = problem(config, seed, FILLED[objective])
+    view, demand = random_problem(config, seed, FILLED[objective])
     best = (least_utilisation if objective == "mlu" else least_distance_product)(view, demand).value
-    loop = price_loop(view, demand, config, updates or UPDATES + SETTLED, elasticity or ELASTICITY[objective])
+    loop = price_loop(view, demand, config, LAST, elasticity or ELASTICITY[objective])
     traffic = np.array(list(loop))
     utilisation = ((view.background_bps + traffic) / view.capacity_bps).max(axis=1)
     value = utilisation if objective == "mlu" else traffic @ view.distance
@@ -150,21 +175,33 @@ def miss(made: Run, objective: str) -> float:
     return float(max(np.abs(made.gap[last]).max(), made.utilisation[last].max() - 1))
 
 
-def convergence(name: str, objective: str, seeds: int) -> tuple[str, ...]:
-    config = shipped(name, objective=objective)
-    runs = [run(config, seed) for seed in range(seeds)]
+def convergence(
+    label: str, name: str, objective: str, seeds: Sequence[int], factor: float = 1.0, **changes: object
+) -> tuple[str, ...]:
+    """A row of a table: how far demands of so many seeds are from the optimum in the last updates."""
+    config = shipped(name, objective=objective, **changes)
+    runs = [run(config, seed, factor * ELASTICITY[objective]) for seed in seeds]
     misses = np.array([miss(made, objective) for made in runs])
     before = np.median([made.gap[0] for made in runs])
     shown = [f"{100 * part:.2f} %" for part in (before, *np.quantile(misses, (0.5, 0.95, 1)))]
-    return f"{objective}, {name}", *shown, f"{np.count_nonzero(misses <= 0.01)} of {seeds}"
+    return f"{objective}, {name}{label}", *shown, f"{np.count_nonzero(misses <= 0.01)} of {len(seeds)}"
+
+
+def show_convergence(title: str, rows: Sequence[tuple[str, ...]]) -> None:
+    columns = ("", "first update", "median", "95th percentile", "worst", "within 1 %")
+    bench.show_rows(f"{title}: away from the optimum in updates {UPDATES} to {LAST}", columns, rows)
 
 
 @dataclass(frozen=True)
 class Month:
-    """Two bills, above that of perfect foresight, and the volumes that led to them, (slots, links)."""
+    """Bills above that of perfect foresight, and the volumes that led to them, (slots, links).
+
+    `one_program` is what one linear program leads to, with the slots of the highest total volume free.
+    """
 
     even: float
     priced: float
+    one_program: float
     took_s: float
     period: Period
     volumes_bps: np.ndarray
@@ -180,28 +217,16 @@ def month(days: int, seed: int) -> Month:
     volumes = billed_loop(InternalView.of(config), config, before, period, ELASTICITY["multihoming"])
     took_s = time.perf_counter() - start
     price = np.array(NEIGHBOUR_PRICES)
-    best = least_bill(price, period.background_bps, period.p2p_bps, np.full(3, 1e9), 95)
+    known = (price, period.background_bps, period.p2p_bps, np.full(3, 1e9), 95)
+    best = least_bill(*known)
+    total = period.background_bps.sum(axis=1) + period.p2p_bps
+    spared = slots - billed_rank(slots, 95)
+    free = np.zeros((slots, 3), bool)
+    free[np.argsort(total)[slots - spared :]] = True
+    one = bill_with_free_slots(*known, free).value
     even = period.background_bps + period.p2p_bps[:, None] / 3
     bills = [price @ charging_volume(found, 95) / best.value - 1 for found in (even, volumes)]
-    return Month(*bills, took_s, period, volumes, best.volumes_bps)
-
-
-def three_neighbours(period_slots: int) -> PortalConfig:
-    ways = zip("abc", NEIGHBOUR_PRICES, strict=True)
-    return PortalConfig.model_validate(
-        {
-            "isp": "home",
-            "listen": "127.0.0.1:0",
-            "pids": [{"pid": pid, "prefixes": []} for pid in "abc"],
-            "links": [{"a": "a", "b": "b"}, {"a": "b", "b": "c"}],
-            "external": [{"pid": f"x{at}", "exit": at, "price": price} for at, price in ways],
-            "pricing": {
-                "objective": "multihoming",
-                "update_s": 30,
-                "charging": {"period_slots": period_slots},
-            },
-        }
-    )
+    return Month(*bills, one / best.value - 1, took_s, period, volumes, best.volumes_bps)
 
 
 def plot(folder: Path, days: int) -> None:
@@ -245,41 +270,30 @@ def draw_convergence(_days: int):
 
 
 def draw_rules(_days: int):
-    """The same demand under other projections, leads and steps."""
-    figure, axes = _axes(3)
-    seed = 1
-    changes: list[tuple[str, dict[str, object], float]] = [
-        ("Euclidean, three steps ahead", {}, pricing.LEAD),
-        ("Euclidean, not ahead", {}, 0.0),
-        ("clip-normalise", {"projection": "clip-normalise"}, pricing.LEAD),
-    ]
-    for label, more, lead in changes:
-        axes[0].semilogy(
-            *_gaps(run_ahead(lead, shipped("abilene", objective="mlu", **more), seed)), label=label
+    """The median of demands, update by update, under other rules and elasticities."""
+    figure, axes = _axes(3, height=3.4)
+    for each, factor in zip(axes, (1, 4), strict=False):
+        for label, changes in RULES.items():
+            each.semilogy(*_medians(shipped("abilene", objective="mlu", **changes), factor), label=label)
+        each.set_title(f"rules, elasticity x {factor}")
+    for factor in (0.25, 0.5, 1, 2, 4):
+        axes[2].semilogy(
+            *_medians(shipped("abilene", objective="mlu"), factor), label=f"elasticity x {factor:g}"
         )
-    for rule, size in (("constant", 20), ("constant", 5), ("diminishing", 20), ("diminishing", 100)):
-        config = shipped("abilene", objective="mlu", step={"rule": rule, "size": size})
-        axes[1].semilogy(*_gaps(run(config, seed)), label=f"{rule}, {size}")
-    for elasticity in (0.02, 0.08, 0.16, 0.32):
-        made = run(shipped("abilene", objective="mlu"), seed, elasticity)
-        axes[2].semilogy(*_gaps(made), label=f"elasticity {elasticity}")
-    for each, title in zip(axes, ("projection", "step", "demand"), strict=True):
-        each.set(title=title, xlabel="update", ylim=(1e-3, 300))
-        each.legend(loc="lower left", fontsize=7)
-    axes[0].set_ylabel("above the least utilisation [%]")
+    axes[2].set_title("demand")
+    for each in axes:
+        each.set(xlabel="update", ylim=(1e-3, 300))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=7, fontsize=7)
+    axes[2].legend(loc="upper right", fontsize=7)
+    axes[0].set_ylabel("above the least, median [%]")
     return figure
 
 
-def run_ahead(lead: float, config: PortalConfig, seed: int) -> Run:
-    usual, pricing.LEAD = pricing.LEAD, lead
-    try:
-        return run(config, seed)
-    finally:
-        pricing.LEAD = usual
-
-
-def _gaps(made: Run) -> tuple[np.ndarray, np.ndarray]:
-    return np.arange(1, len(made.gap) + 1), 100 * np.maximum(made.gap, 1e-6)
+def _medians(config: PortalConfig, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """How far 20 demands are away, in percent, by update."""
+    gaps = [run(config, seed, factor * ELASTICITY[config.pricing.objective]).gap for seed in range(20)]
+    median = np.median(np.abs(gaps), axis=0)
+    return np.arange(1, len(median) + 1), 100 * np.maximum(median, 1e-5)
 
 
 def draw_month(days: int):

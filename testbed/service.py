@@ -41,6 +41,18 @@ def _checked_listen(listen: str) -> str:
 Listen = Annotated[str, AfterValidator(_checked_listen)]
 
 
+def _checked_listens(listens: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    for listen in (listens,) if isinstance(listens, str) else listens:
+        split_listen(listen)
+    if not listens:
+        raise ValueError("give at least one address")
+    return listens
+
+
+Listens = Annotated[str | tuple[str, ...], AfterValidator(_checked_listens)]
+"""One address, or a list of them."""
+
+
 def write_ready(path: Path | None) -> None:
     """Write the file that tells the launcher that the service serves: whole, or not at all."""
     if path is None:

@@ -188,7 +188,7 @@ def _login(user: str) -> Login | None:
 
 
 async def _get_first(client: Client, uri: str, login: Login | None) -> Answer:
-    answer = await client.get(uri)
+    answer = await client.get(uri, f"{DIRECTORY_TYPE},*/*;q=0.5")  # a map by itself will do as well
     if answer.status == _AUTHORISATION_NEEDED:
         if login is not None:
             what = f"the server does not take {login.name} with this password"

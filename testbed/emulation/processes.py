@@ -96,7 +96,8 @@ class ProcessDeath(RunError):
 class Process:
     """A process of the run. `exit_code` is None while it lives, negative for a signal.
 
-    What is `spare` the run can go on without: its death is no error, but noted among the supervisor's `lost`.
+    What is `expendable` the run can go on without: its death is no error, and noted in the supervisor's
+    `lost`.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Process:
     log_bytes: int = DEFAULT_LIMITS.log_bytes
     exit_code: int | None = None
     ending: bool = False
-    spare: bool = False
+    expendable: bool = False
     child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def tail(self) -> str:
@@ -312,7 +313,7 @@ class Supervisor:
             self._poll.unregister(descriptor)
             os.close(descriptor)
             del self._living[process.pid]
-            if process.spare and not process.ending:
+            if process.expendable and not process.ending:
                 self.lost.append(process)
             else:
                 ended.append(process)

@@ -1,7 +1,7 @@
-"""Who may ask the portal, and how much: TLS, HTTP Digest and a limit on the requests of one address.
+"""Who may ask the portal, and how much: TLS, HTTP Digest, limits on what one client may have.
 
 In come the files that the configuration names and what a request says of itself; out comes an SSL context,
-the client's name or the refusal, and how long an address has to wait.
+the client's name or the refusal, how long an address has to wait, and whether there is room for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import secrets
 import ssl
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -301,6 +301,32 @@ class RateLimit:
         if len(self._buckets) > _MOST_ADDRESSES:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - tokens) / self._per_s
+
+
+class Shares:
+    """So many of something at a time, and of them so many for one client. An IPv6 client is its /64."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._taken: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken.total()
+
+    def take(self, address: str) -> bool:
+        """Whether there is one more for the client of this address, which has it until it gives it back."""
+        client = _client(address)
+        if len(self) >= self._most or self._taken[client] >= self._most_of_one:
+            return False
+        self._taken[client] += 1
+        return True
+
+    def give_back(self, address: str) -> None:
+        client = _client(address)
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]
 
 
 def _client(address: str) -> str:

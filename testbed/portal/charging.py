@@ -29,51 +29,66 @@ def billed_rank(slots: int, percentile: float) -> int:
 
 
 def charging_volume(volumes_bps: Matrix, percentile: float) -> Vector:
-    """What each link is billed for, (links,), of one slot or more: `volumes_bps` (slots, links)."""
-    rank = billed_rank(len(volumes_bps), percentile)
-    billed: Vector = np.partition(volumes_bps, rank - 1, axis=0)[rank - 1]
+    """What each link is billed for, (links,): `volumes_bps` (slots, links), NaN where a slot was not counted.
+
+    NaN for a link without a slot.
+    """
+    slots, links = volumes_bps.shape
+    counted = slots - np.isnan(volumes_bps).sum(axis=0)
+    rank = np.array([billed_rank(int(count), percentile) if count else slots for count in counted])
+    # NaN is sorted to the end.
+    billed: Vector = np.partition(volumes_bps, np.unique(rank - 1), axis=0)[rank - 1, np.arange(links)]
     return billed
 
 
 @dataclass(frozen=True, eq=False)
-class Meter:
+class ChargingRecord:
     """What links have carried: complete slots, the newest last, and the slot that is under way.
 
-    `volumes_bps` (slots, links) are the last of one period at most, `background_bps` the same without P2P, of
-    the slots that its moving average is over. `bits` and `background_bits` (links,) are of the slot under
-    way, of which `elapsed_s` have passed. `predicted_bps` is the charging volume of `volumes_bps`, NaN before
-    there is a slot.
+    `volumes_bps` (slots, links) are the last of one period at most, NaN where P2P was not counted in the
+    whole slot; `background_bps` is the same without P2P, of the slots that its moving average is over.
+    `p2p_bits` and `background_bits` (links,) are of the slot under way, of which `elapsed_s` have passed;
+    P2P was counted for `counted_s` (links,) of them. `predicted_bps` is the charging volume of `volumes_bps`,
+    NaN before there is a slot.
     """
 
     volumes_bps: Matrix
     background_bps: Matrix
-    bits: Vector
+    p2p_bits: Vector
     background_bits: Vector
+    counted_s: Vector
     elapsed_s: float
     predicted_bps: Vector
 
     @staticmethod
-    def of(links: int) -> Meter:
-        """A meter that has seen nothing."""
+    def of(links: int) -> ChargingRecord:
+        """The record of links of which nothing has been seen."""
         none, zero = np.zeros((0, links)), np.zeros(links)
-        return Meter(none, none, zero, zero, 0.0, np.full(links, np.nan))
+        return ChargingRecord(none, none, zero, zero, zero, 0.0, np.full(links, np.nan))
 
-    def after(self, p2p_bps: Vector, background_bps: Vector, seconds: float, config: ChargingConfig) -> Meter:
-        """The meter after `seconds` at these rates (links,); they may end one slot or several."""
-        meter, left_s = self, seconds
+    def after(
+        self, p2p_bps: Vector, background_bps: Vector, seconds: float, config: ChargingConfig
+    ) -> ChargingRecord:
+        """The record after `seconds` at these rates (links,); they may end one slot or several.
+
+        Where `p2p_bps` is NaN it was not counted: the slot's mean is that of the rest of the slot.
+        """
+        record, left_s = self, seconds
+        counted, p2p_bps = ~np.isnan(p2p_bps), np.nan_to_num(p2p_bps)
         while left_s > 0:
             # What is left of a slot may be a rounding error of sums of seconds.
-            taken_s = min(left_s, max(config.slot_s - meter.elapsed_s, 0.0))
-            meter = replace(
-                meter,
-                bits=meter.bits + (p2p_bps + background_bps) * taken_s,
-                background_bits=meter.background_bits + background_bps * taken_s,
-                elapsed_s=meter.elapsed_s + taken_s,
+            taken_s = min(left_s, max(config.slot_s - record.elapsed_s, 0.0))
+            record = replace(
+                record,
+                p2p_bits=record.p2p_bits + p2p_bps * taken_s,
+                background_bits=record.background_bits + background_bps * taken_s,
+                counted_s=record.counted_s + counted * taken_s,
+                elapsed_s=record.elapsed_s + taken_s,
             )
             left_s -= taken_s
-            if meter.elapsed_s >= config.slot_s * (1 - 1e-9):
-                meter = meter._with_slot(config)
-        return meter
+            if record.elapsed_s >= config.slot_s * (1 - 1e-9):
+                record = record._with_slot(config)
+        return record
 
     def virtual_capacity_bps(self, background_bps: Vector) -> Vector:
         """v (links,): the predicted charging volume less the predicted background, never negative.
@@ -87,15 +102,19 @@ class Meter:
         free: Vector = np.maximum(self.predicted_bps - predicted, 0.0)
         return free
 
-    def _with_slot(self, config: ChargingConfig) -> Meter:
-        ended = np.vstack([self.volumes_bps, self.bits / self.elapsed_s])[-config.period_slots :]
-        background = np.vstack([self.background_bps, self.background_bits / self.elapsed_s])
-        zero = np.zeros_like(self.bits)
-        return Meter(
+    def _with_slot(self, config: ChargingConfig) -> ChargingRecord:
+        background_bps = self.background_bits / self.elapsed_s
+        p2p_bps = np.full(len(background_bps), np.nan)
+        np.divide(self.p2p_bits, self.counted_s, out=p2p_bps, where=self.counted_s > 0)
+        ended = np.vstack([self.volumes_bps, p2p_bps + background_bps])[-config.period_slots :]
+        background = np.vstack([self.background_bps, background_bps])
+        zero = np.zeros(len(background_bps))
+        return ChargingRecord(
             volumes_bps=ended,
             background_bps=background[-config.background_slots :],
-            bits=zero,
+            p2p_bits=zero,
             background_bits=zero,
+            counted_s=zero,
             elapsed_s=0.0,
             predicted_bps=charging_volume(ended, config.percentile),
         )

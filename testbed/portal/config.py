@@ -6,16 +6,18 @@ exists. docs/portal.md explains the file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from testbed.config_file import SocketPath
 from testbed.portal.prefixes import PrefixTable
-from testbed.service import Listen
+from testbed.service import Listens
 from testbed.spec.units import EachWay
 
 # RFC 7285 sections 10.1 and 10.2: at most 64 of these characters; '.' is reserved.
@@ -34,6 +36,24 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _base_uri(uri: str) -> str:
+    """Without the slash at its end, to which paths are added."""
+    parts = urlsplit(uri)
+    printable = uri.isascii() and uri.isprintable() and not set(uri) & set(' "<>\\^`{|}')
+    if not printable or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError(f"'{uri}' is no base URI: write https://alto.example.net:8443/")
+    if "?" in uri or "#" in uri or parts.port == 0:  # `port` raises ValueError where it is none
+        raise ValueError(f"'{uri}' is no base URI: it has a query, a fragment or port 0")
+    return uri.rstrip("/")
+
+
+BaseUri = Annotated[str, AfterValidator(_base_uri)]
+
+MOST_CALENDAR_COSTS = 20_000_000
+"""In one answer, which takes some 20 s and 0.5 GB to make."""
+DEFAULT_MAP = "networkmap"
 
 
 class _Model(BaseModel):
@@ -66,7 +86,10 @@ class _Way(_Model):
     """Load of others than P2P, as far as it is known beforehand."""
     delay_s: EachWay[NotNegative] = (0.0, 0.0)
     loss: EachWay[Fraction] = (0.0, 0.0)
-    length_km: NotNegative = 0.0
+    length_km: NotNegative | None = None
+    """None where it is not known."""
+    cost: EachWay[NotNegative] | None = None
+    """What `metric: cost` sums. Default: the weight."""
 
 
 class LinkConfig(_Way):
@@ -100,10 +123,14 @@ class ExternalConfig(_Way):
 class StepConfig(_Model):
     """How far one update of the prices goes, as a share of what is priced: mu of Xie et al. 2008."""
 
-    rule: Literal["constant", "diminishing"] = "constant"
-    """`diminishing`: size / sqrt(update)."""
+    rule: Literal["damped", "constant", "diminishing"] = "damped"
+    """`damped`: steps shrink while the prices turn back, and grow again to `size` while they go on;
+    clip-normalise has constant ones instead. `diminishing`: size / sqrt(update)."""
     size: Positive | None = None
     """Default: what suits the objective (docs/pricing.md)."""
+    ahead: NotNegative = 3.0
+    """What is published is so many steps ahead of the prices; 0 is the rule of the paper. `clip-normalise`
+    is published as it is."""
 
 
 class ChargingConfig(_Model):
@@ -120,12 +147,27 @@ class PricingConfig(_Model):
     """What the p-distances are meant to do."""
 
     objective: Literal["static", "mlu", "bdp", "multihoming"] = "static"
-    metric: Literal["weight", "hops", "delay", "length"] = "weight"
+    metric: Literal["weight", "hops", "delay", "length", "cost"] = "weight"
     """The distance d_e of a link: what `static` sums, and what `bdp` minimises."""
+    interdomain_alone: bool = False
+    """The distance to and from an external PID counts the way out alone, and not the way to it inside."""
     update_s: Positive = 10.0
     projection: Literal["euclidean", "clip-normalise"] = "euclidean"
     step: StepConfig = StepConfig()
     charging: ChargingConfig = ChargingConfig()
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> PricingConfig:
+        if self.projection == "clip-normalise" and self.objective != "mlu":
+            raise ValueError(
+                f"clip-normalise is a projection of objective mlu; objective {self.objective} takes euclidean"
+            )
+        if self.objective == "multihoming" and self.update_s > self.charging.slot_s:
+            raise ValueError(
+                f"update_s is {self.update_s:g} and charging.slot_s {self.charging.slot_s:g}: a billing slot "
+                "has to last for one update at least; make update_s shorter, or slots longer"
+            )
+        return self
 
 
 class DisclosureConfig(_Model):
@@ -134,7 +176,7 @@ class DisclosureConfig(_Model):
     perturbation: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
     """Each distance is multiplied by a random factor of 1 ± this, always the same for a pair."""
     levels: Annotated[int, Field(ge=2)] | None = None
-    """Publish ranks in so many levels, 1 the nearest, instead of distances."""
+    """Publish ranks in so many levels, 1 the nearest and 0 within a PID, instead of distances."""
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -175,9 +217,15 @@ class AccessConfig(_Model):
     """Of one client address; above it the answer is 503 with Retry-After."""
     burst: Count = 50
     connections: Count = 1000
+    connections_per_client: Count = 100
+    """Of one client address, an IPv6 client being its /64."""
     request_bytes: Count = 1_048_576
     streams: Count = 100
     """Update streams (RFC 8895) that are open at a time."""
+    streams_per_client: Count = 10
+    public_uri: BaseUri | None = None
+    """Where clients reach this portal, if not at the addresses that it has itself: behind a proxy or NAT, or
+    by the name that its certificate is for."""
 
 
 class TimeOfDayConfig(_Model):
@@ -221,7 +269,7 @@ class PortalConfig(_Model):
 
     isp: str
     asn: int = Field(default=0, ge=0)
-    listen: Listen
+    listen: Listens
     topology: Path | None = None
     """A topology file. Then `pids`, `links`, `external` and `costs` are not given."""
     pids: tuple[PidConfig, ...] = ()
@@ -276,13 +324,58 @@ class PortalConfig(_Model):
         for link in self.links:
             if link.a == link.b:
                 raise ValueError(f"links: '{link.a}' is linked to itself")
+        self._pricing_fits()
         PrefixTable((prefix, pid) for pid, prefixes in self.pid_prefixes().items() for prefix in prefixes)
         self._groups_fit()
+        self._calendar_fits()
         return self
+
+    def _pricing_fits(self) -> None:
+        objective, every = self.pricing.objective, (*self.links, *self.external)
+        for name, count in Counter(link.id for link in self.links if link.id).items():
+            if count > 1:
+                raise ValueError(f"links: the id '{name}' is given twice; loads are known by it")
+        if self.costs is not None:
+            if objective != "static":
+                raise ValueError(
+                    f"costs: objective {objective} makes the distances itself; leave `costs` out, or take "
+                    "objective static"
+                )
+            return
+        if objective in ("mlu", "bdp") and every and not any(way.capacity_bps for way in every):
+            raise ValueError(
+                f"pricing: objective {objective} is about the use of capacities, and no link has one; give "
+                "capacity_bps"
+            )
+        if objective == "multihoming" and not self.external:
+            raise ValueError(
+                "pricing: objective multihoming is about the bill for ways out, and there is none; give "
+                "`external`, or take another objective"
+            )
+        if objective != "mlu":
+            self._metric_is_known()
+
+    def _metric_is_known(self) -> None:
+        metric, every = self.pricing.metric, (*self.links, *self.external)
+        if metric == "delay" and every and not any(any(way.delay_s) for way in every):
+            raise ValueError("pricing: metric delay: no link has one; give delay_s, or take another metric")
+        if metric == "length":
+            # Who is linked inside is apart. Two ISPs may meet in one house.
+            nowhere = [f"links: '{link.a}' to '{link.b}'" for link in self.links if not link.length_km]
+            nowhere += [
+                f"external: '{way.exit}' to '{way.pid}'" for way in self.external if way.length_km is None
+            ]
+            if nowhere:
+                raise ValueError(
+                    f"{nowhere[0]}: its length is not known; give length_km (in a topology: `at` of both "
+                    "PoPs), or take another pricing.metric than length"
+                )
 
     def _groups_fit(self) -> None:
         every = [entry.pid for entry in self.pids] + list(self.external_pids())
         for name, groups in self.aggregations.items():
+            if name == DEFAULT_MAP:
+                raise ValueError(f"aggregations: '{name}' is the id of the full map; take another")
             members = [pid for group in groups.values() for pid in group]
             for pid in members:
                 if pid not in every:
@@ -295,6 +388,17 @@ class PortalConfig(_Model):
         for offer in self.capabilities:
             if offer.pid not in every:
                 raise ValueError(f"capabilities: there is no PID '{offer.pid}'")
+
+    def _calendar_fits(self) -> None:
+        """Any client may ask for the calendar of all PIDs."""
+        day = self.policy.time_of_day
+        pids = len(self.pids) + len(self.external_pids()) + 1  # the last is `world`
+        costs = pids**2 * len(day.factors) if day else 0
+        if costs > MOST_CALENDAR_COSTS:
+            raise ValueError(
+                f"policy: time_of_day: intervals times pairs of PIDs are {costs} costs in one map, more than "
+                f"{MOST_CALENDAR_COSTS}; give fewer factors"
+            )
 
     def external_pids(self) -> tuple[str, ...]:
         """The external PIDs, each once, in the order of the file."""

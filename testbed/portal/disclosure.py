@@ -36,13 +36,16 @@ def perturbed(matrix: Matrix, share: float, seed: int) -> Matrix:
 
 
 def ranked(matrix: Matrix, levels: int) -> Matrix:
-    """Levels from 1, the nearest, to `levels` at most, each of about as many pairs; equal ones share a level.
+    """Levels of the distances between PIDs, from 1, the nearest, to `levels` at most; within a PID 0.
 
-    The level of an entry is 1 + floor(levels * the share of entries that are less).
+    Each level has about as many different distances, so that a distance which many pairs have takes no level
+    away from others; equal distances share a level, and where there are no more than `levels` different ones
+    each has its own. A PID is never farther from itself than from another: levels are about where else to go.
     """
     ranks = np.full(matrix.shape, np.nan)
     known = ~np.isnan(matrix)
-    values = matrix[known]
-    less = np.searchsorted(np.sort(values), values, side="left")
-    ranks[known] = 1 + levels * less // max(len(values), 1)
+    ranks[np.diag(np.diag(known))] = 0
+    between = known & ~np.eye(len(matrix), dtype=bool)
+    different, place = np.unique(matrix[between], return_inverse=True)
+    ranks[between] = 1 + place * min(levels, len(different)) // max(len(different), 1)
     return ranks

@@ -14,7 +14,7 @@ import numpy as np
 from testbed.portal.alto import documents
 from testbed.portal.alto.model import CostType, Matrix, NetworkMap, Published
 from testbed.portal.config import FaultsConfig
-from testbed.portal.publication import ranked
+from testbed.portal.publication import dense_ranks
 
 _MORE_IS_BETTER = frozenset({"tput", "bw-residual", "bw-available"})
 _WHOLE = frozenset({"hopcount"})
@@ -42,7 +42,7 @@ def _wrong_costs(published: Published, faults: FaultsConfig) -> Mapping[tuple[st
     for (map_id, name), matrix in wrong.items():
         kind = kinds[name]
         if kind.mode == "ordinal":
-            wrong[map_id, name] = ranked(wrong.get((map_id, numerical.get(kind.metric, name)), matrix))
+            wrong[map_id, name] = dense_ranks(wrong.get((map_id, numerical.get(kind.metric, name)), matrix))
     return wrong
 
 

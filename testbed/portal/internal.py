@@ -26,13 +26,19 @@ Matrix = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
+
+def _weight(way: LinkConfig | ExternalConfig) -> tuple[float, float]:
+    return way.weight if isinstance(way, LinkConfig) else (way.weight, way.weight)
+
+
 _DISTANCE: dict[str, Callable[[LinkConfig | ExternalConfig], tuple[float, float]]] = {
-    "weight": lambda way: way.weight if isinstance(way, LinkConfig) else (way.weight, way.weight),
+    "weight": _weight,
     "hops": lambda way: (1.0, 1.0) if isinstance(way, LinkConfig) else (float(way.hops), float(way.hops)),
     "delay": lambda way: (1000 * way.delay_s[0], 1000 * way.delay_s[1]),
-    "length": lambda way: (way.length_km, way.length_km),
+    "length": lambda way: (np.nan, np.nan) if way.length_km is None else (way.length_km, way.length_km),
+    "cost": lambda way: _weight(way) if way.cost is None else way.cost,
 }
-"""d_e of a link there and back: as in the file, links, milliseconds, kilometres."""
+"""d_e of a link there and back: as in the file, links, milliseconds, kilometres, as in the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +70,8 @@ class InternalView:
     one link id share a link, which carries all their traffic. The n PIDs are the `own` ones, then external.
 
     `capacity_bps` is NaN where it is unknown, `hops` are the links that a way stands for, `distance` is d_e
-    in the unit of `pricing.metric`, `price_per_mbps` what a neighbour charges for one Mbit/s of the charging
-    volume, 0 inside.
+    in the unit of `pricing.metric`, NaN for a length that is not known, `price_per_mbps` what a neighbour
+    charges for one Mbit/s of the charging volume, 0 inside.
 
     Routes are those of `testbed.topology.routing`: shortest inside by weight in thousandths, of equal ones
     the link that comes first in the file. Out of the ISP, of the exits of least preference that a PoP reaches

@@ -52,7 +52,7 @@ class Reading:
             raise NoLoads(f"the controller's loads lack something: {error!r}") from None
 
     def counted(self, ways: Sequence[Way]) -> tuple[Way, ...]:
-        """The ways as the controller calls them. Of `ways` each is followed, or led, by its way back.
+        """The ways as the controller calls them; in `ways` each way there is followed by its way back.
 
         What comes in over a border link leaves the neighbour's PoP, which the portal does not know: it is the
         end that is not its own.
@@ -60,12 +60,16 @@ class Reading:
         ends: dict[str, list[str]] = {}
         for link, end in self.bytes:
             ends.setdefault(link, []).append(end)
-        found = []
-        for number, (link, end) in enumerate(ways):
-            own = ways[number ^ 1][1]
-            others = [other for other in ends.get(link, []) if other != own]
-            found.append((link, end if end in others or not others else others[0]))
+        found: list[Way] = []
+        for there, back in zip(ways[::2], ways[1::2], strict=True):
+            others = [end for end in ends.get(back[0], []) if end != there[1]]
+            found += [there, back if back in self.bytes or not others else (back[0], others[0])]
         return tuple(found)
+
+    def seconds_since(self, before: Reading) -> float:
+        """The longest time for which a way was counted between the two readings; 0 where none was."""
+        both = self.monotonic_ns.keys() & before.monotonic_ns.keys()
+        return max((self.monotonic_ns[way] - before.monotonic_ns[way] for way in both), default=0) / 1e9
 
 
 def mean_rates(before: Reading, after: Reading, ways: Sequence[Way]) -> Vector:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.errors import Problem, UserError
-from testbed.portal.charging import Meter
+from testbed.portal.charging import ChargingRecord
 from testbed.portal.config import PortalConfig, PricingConfig, StepConfig
 from testbed.portal.internal import InternalView
 from testbed.portal.projection import clip_normalise, project_on_simplex
@@ -35,12 +35,15 @@ STEP_SIZE = {"mlu": 20.0, "bdp": 3.0, "multihoming": 0.5}
 CLIP_NORMALISE_STEP = 1.0
 """mu of the P4P authors' code."""
 
-LEAD = 3.0
-"""How many steps ahead of the prices the published ones are."""
+TURNED_BACK, WENT_ON = 0.7, 1.1
+"""What damped steps are multiplied by after the prices turned back, and after they went on."""
+
+LEAST_DAMPING = 0.1
+"""Where measurements are noise the prices turn back every other time; what changes must still be followed."""
 
 FULL_CHARGE = 100.0
-"""The published price of the dearest interdomain way while it is charged for what it carries; see
-`_multihoming_prices`."""
+"""What is added to the distance of the dearest interdomain way while it is charged for what it carries, in
+mean distances of a way; see `_multihoming_prices`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +68,25 @@ class Prices:
     """What the links cost after so many updates.
 
     `price` (E,) is the dual variable of each way, in the unit of its objective: with `mlu` q_e = p_e c_e,
-    which sums to 1 over links; with `bdp` what is added to d_e; with `multihoming` the share of the
-    neighbour's price, 0 to 1; with `static` d_e. `published` (E,) is what distances are sums of.
+    which sums to 1 over links (0 at the start of clip-normalise); with `bdp` what is added to d_e; with
+    `multihoming` the share of the neighbour's price, 0 to 1; with `static` d_e. `published` (E,) is what
+    distances are sums of. `damping` is what damped steps are multiplied by, 1 at most, `moved` (E,) how far
+    the last update moved `price`. `record` is what `multihoming` knows of the bill.
     """
 
     updates: int
     price: Vector
     published: Vector
-    meter: Meter | None = None
+    damping: float = 1.0
+    moved: Vector | None = None
+    record: ChargingRecord | None = None
 
 
 def static_distances(config: PortalConfig) -> PDistances:
     """The distances of a portal that measures nothing: `costs`, or sums of d_e by `pricing.metric`.
 
-    Raises UserError where `costs` names a file that can't be read, or PIDs that there are none of.
+    They are `distances` before any update with objective static. Raises UserError where `costs` names a file
+    that can't be read, or PIDs that there are none of.
     """
     view = InternalView.of(config)
     return _distances(view, view.distance, config)
@@ -97,17 +105,20 @@ def start(view: InternalView, config: PricingConfig) -> Prices:
     """The prices before anything is measured.
 
     With `mlu` all links have the same q, with `bdp` none adds anything to its distance, with `multihoming`
-    interdomain ways are charged in full until a slot tells what is free.
+    interdomain ways are charged in full until a slot tells what is free. With clip-normalise q is 0, as in
+    the P4P authors' code, whose first update makes all q alike; that is published from the start.
     """
     if config.objective == "mlu":
         share = _priced(view).astype(float)
         share /= max(share[_first_ways(view)].sum(), 1)
-        return Prices(0, share, _mlu_prices(view, share))
+        known = np.zeros(len(share)) if config.projection == "clip-normalise" else share
+        return Prices(0, known, _mlu_prices(view, share))
     if config.objective == "bdp":
         return Prices(0, np.zeros(len(view.ways)), view.distance)
     if config.objective == "multihoming":
         full = view.interdomain.astype(float)
-        return Prices(0, full, _multihoming_prices(view, full), Meter.of(len(_interdomain_links(view))))
+        record = ChargingRecord.of(len(_interdomain_links(view)))
+        return Prices(0, full, _multihoming_prices(view, full), record=record)
     return Prices(0, view.distance, view.distance)
 
 
@@ -116,25 +127,30 @@ def update(
     prices: Prices,
     traffic_bps: Vector,
     config: PricingConfig,
+    seconds: float,
     background_bps: Vector | None = None,
 ) -> Prices:
-    """The prices after `config.update_s` in which P2P put `traffic_bps` (E,) on the link of each way.
+    """The prices after `seconds` in which P2P put `traffic_bps` (E,) on the link of each way.
 
-    NaN: not measured; such a link counts as if P2P sent nothing over it, and where none is measured the
-    prices stay. `background_bps` (E,) is what others sent meanwhile, by default what `view` says.
+    NaN: not counted this time. The price of such a link stays, and what is published of it is its price,
+    without a trend; where no link that has a price was counted, everything stays. `background_bps` (E,) is
+    what others sent meanwhile, by default what `view` says.
     """
-    measured = ~np.isnan(traffic_bps)
     if config.objective == "static":
         return replace(prices, price=view.distance, published=view.distance)
-    if not measured.any():
-        return prices
-    p2p_bps = np.where(measured, traffic_bps, 0.0)
     others_bps = view.background_bps if background_bps is None else background_bps
     if config.objective == "mlu":
-        return _update_mlu(view, prices, p2p_bps + others_bps, config)
-    if config.objective == "bdp":
-        return _update_bdp(view, prices, p2p_bps + others_bps, config)
-    return _update_multihoming(view, prices, p2p_bps, others_bps, config)
+        after = _update_mlu(view, prices, traffic_bps + others_bps, config)
+    elif config.objective == "bdp":
+        after = _update_bdp(view, prices, traffic_bps + others_bps, config)
+    else:
+        after = _update_multihoming(view, prices, traffic_bps, others_bps, config, seconds)
+    if after is prices:
+        return prices
+    moved = after.price - prices.price
+    turned_back = prices.moved is not None and moved @ prices.moved < 0
+    damping = float(np.clip(prices.damping * (TURNED_BACK if turned_back else WENT_ON), LEAST_DAMPING, 1.0))
+    return replace(after, damping=damping, moved=moved)
 
 
 def _update_mlu(view: InternalView, prices: Prices, load_bps: Vector, config: PricingConfig) -> Prices:
@@ -142,28 +158,34 @@ def _update_mlu(view: InternalView, prices: Prices, load_bps: Vector, config: Pr
 
     Capacities are counted in their mean and loads in alpha, so that mu has no unit and suits all networks: an
     idle link of mean capacity is moved by mu / links, the mean of q being 1 / links. What is published is a
-    projection too, of a point `LEAD` steps ahead: prices and demand that each answer the other's last move
-    run in circles (Popov, "A modification of the Arrow-Hurwicz method for search of saddle points", 1980).
+    projection too, of a point `step.ahead` steps further: prices and demand that each answer the other's last
+    move run in circles (Popov, "A modification of the Arrow-Hurwicz method for search of saddle points",
+    1980, goes one step ahead). Links that were not counted keep their q, and the others share the rest.
     """
-    ways = _first_ways(view)
-    ways = ways[_priced(view)[ways]]
-    if not len(ways):
+    every = _first_ways(view)
+    every = every[_priced(view)[every]]
+    counted = ~np.isnan(load_bps[every])
+    if not counted.any():
         return prices
+    ways = every[counted]
     utilisation = load_bps[ways] / view.capacity_bps[ways]
     highest = utilisation.max()
     updates = prices.updates + 1
-    known = prices.price[ways]
+    moved = prices.price[every]
+    ahead = moved.copy()
+    left = max(0.0, 1 - moved[~counted].sum())
     if config.projection == "clip-normalise":
-        moved = clip_normalise(known, utilisation, _step(config.step, CLIP_NORMALISE_STEP, updates))
+        mu = _step(config.step, CLIP_NORMALISE_STEP, replace(prices, damping=1.0))
+        moved[counted] = clip_normalise(moved[counted], utilisation, mu, left)
         ahead = moved
     else:
-        capacity = view.capacity_bps[ways] / view.capacity_bps[ways].mean()
-        mu = _step(config.step, STEP_SIZE["mlu"], updates) / len(ways)
+        capacity = view.capacity_bps[ways] / view.capacity_bps[every].mean()
+        mu = _step(config.step, STEP_SIZE["mlu"], prices) / len(every)
         push = mu * capacity * (utilisation / highest - 1) if highest > 0 else np.zeros(len(ways))
-        price = project_on_simplex(known / capacity + push, capacity)
-        moved = price * capacity
-        ahead = project_on_simplex(price + LEAD * push, capacity) * capacity
-    return Prices(updates, _on_ways(view, ways, moved), _mlu_prices(view, _on_ways(view, ways, ahead)))
+        price = project_on_simplex(moved[counted] / capacity + push, capacity, left)
+        moved[counted] = price * capacity
+        ahead[counted] = project_on_simplex(price + config.step.ahead * push, capacity, left) * capacity
+    return Prices(updates, _on_ways(view, every, moved), _mlu_prices(view, _on_ways(view, every, ahead)))
 
 
 def _update_bdp(view: InternalView, prices: Prices, load_bps: Vector, config: PricingConfig) -> Prices:
@@ -171,17 +193,24 @@ def _update_bdp(view: InternalView, prices: Prices, load_bps: Vector, config: Pr
 
     What is published is d_e + p_e.
     """
-    ways = np.flatnonzero(_priced(view))
+    ways = np.flatnonzero(_priced(view) & ~np.isnan(load_bps))
+    if not len(ways):
+        return prices
     updates = prices.updates + 1
-    mu = _step(config.step, STEP_SIZE["bdp"], updates) * (view.distance.mean() or 1.0)
+    mu = _step(config.step, STEP_SIZE["bdp"], prices) * (view.distance.mean() or 1.0)
     push = np.zeros(len(view.ways))
     push[ways] = mu * (load_bps[ways] / view.capacity_bps[ways] - 1)
     price = np.maximum(0.0, prices.price + push)
-    return Prices(updates, price, view.distance + np.maximum(0.0, price + LEAD * push))
+    return Prices(updates, price, view.distance + np.maximum(0.0, price + config.step.ahead * push))
 
 
 def _update_multihoming(
-    view: InternalView, prices: Prices, p2p_bps: Vector, others_bps: Vector, config: PricingConfig
+    view: InternalView,
+    prices: Prices,
+    p2p_bps: Vector,
+    others_bps: Vector,
+    config: PricingConfig,
+    seconds: float,
 ) -> Prices:
     """s <- [s + mu (t - v) / V] on 0 <= s <= 1, the share of the full charge.
 
@@ -189,20 +218,21 @@ def _update_multihoming(
     b + t in each slot" sum to the neighbour's price over the slots, so that one of them is never more: where
     all ways are full, the cheapest one takes what remains.
     """
-    assert prices.meter is not None, "prices of another objective"
+    assert prices.record is not None, "prices of another objective"
     ways = _interdomain_links(view)
-    meter = prices.meter.after(p2p_bps[ways], others_bps[ways], config.update_s, config.charging)
+    if np.isnan(p2p_bps[ways]).all():
+        return prices
+    record = prices.record.after(p2p_bps[ways], others_bps[ways], seconds, config.charging)
     updates = prices.updates + 1
-    free_bps = meter.virtual_capacity_bps(others_bps[ways])
-    if np.isnan(free_bps).any():
-        return replace(prices, updates=updates, meter=meter)
-    mu = _step(config.step, STEP_SIZE["multihoming"], updates)
+    mu = _step(config.step, STEP_SIZE["multihoming"], prices)
     # In shares of what is billed: a way with no room at all is not infinitely overfull.
-    push = mu * (p2p_bps[ways] - free_bps) / np.maximum(meter.predicted_bps, 1.0)
+    over_bps = p2p_bps[ways] - record.virtual_capacity_bps(others_bps[ways])
+    # NaN where P2P was not counted, and before the first slot has ended.
+    push = np.nan_to_num(mu * over_bps / np.maximum(record.predicted_bps, 1.0))
     share = np.clip(prices.price[ways] + push, 0.0, 1.0)
-    ahead = np.clip(share + LEAD * push, 0.0, 1.0)
+    ahead = np.clip(share + config.step.ahead * push, 0.0, 1.0)
     published = _multihoming_prices(view, _on_ways(view, ways, ahead))
-    return Prices(updates, _on_ways(view, ways, share), published, meter)
+    return Prices(updates, _on_ways(view, ways, share), published, record=record)
 
 
 def _mlu_prices(view: InternalView, share: Vector) -> Vector:
@@ -219,26 +249,25 @@ def _mlu_prices(view: InternalView, share: Vector) -> Vector:
 
 
 def _multihoming_prices(view: InternalView, share: Vector) -> Vector:
-    """d_e counted in the mean distance of a way inside, plus, of interdomain ways, their charge.
+    """d_e, and of interdomain ways their charge on top, so that none is nearer than by its distance.
 
-    The charge is `FULL_CHARGE` for a full share of the dearest neighbour's price: far more than any detour
-    inside. Where no neighbour names a price all are equally dear.
+    The charge is `FULL_CHARGE` mean distances of a way for a full share of the dearest neighbour's price: far
+    more than any detour inside. Where no neighbour names a price all are equally dear.
     """
-    inside = view.distance[~view.interdomain]
-    unit = inside.mean() if len(inside) and inside.mean() > 0 else 1.0
     charge = np.where(view.interdomain, view.price_per_mbps, 0.0)
     if not charge.any():
         charge = view.interdomain.astype(float)
-    prices: Vector = np.where(view.interdomain, 0.0, view.distance / unit)
-    if charge.any():
-        prices += FULL_CHARGE * share * charge / charge.max()
+    full = FULL_CHARGE * (view.distance.mean() or 1.0)
+    prices: Vector = view.distance + full * share * charge / charge.max()
     return prices
 
 
-def _step(config: StepConfig, default: float, updates: int) -> float:
-    """mu of update number `updates`, the first being 1."""
+def _step(config: StepConfig, default: float, prices: Prices) -> float:
+    """mu of the update after `prices`."""
     size = default if config.size is None else config.size
-    return size / math.sqrt(updates) if config.rule == "diminishing" else size
+    if config.rule == "diminishing":
+        return size / math.sqrt(prices.updates + 1)
+    return size * prices.damping if config.rule == "damped" else size
 
 
 def _priced(view: InternalView) -> Bools:
@@ -269,6 +298,9 @@ def _distances(view: InternalView, prices: Vector, config: PortalConfig) -> PDis
     own = view.own
     if config.costs is None:
         matrix = view.path_sums(prices)
+        if config.pricing.interdomain_alone:
+            outside = view.path_sums(np.where(view.interdomain, prices, 0.0))
+            matrix[:own, own:], matrix[own:, :own] = outside[:own, own:], outside[own:, :own]
         inner = np.arange(own)
         matrix[inner, inner] += config.intra_pid_distance
     else:

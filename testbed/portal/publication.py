@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from testbed.errors import UserError
 from testbed.portal import pricing
 from testbed.portal.alto import documents, performance
 from testbed.portal.alto.model import Calendar, CostType, Matrix, NetworkMap, Published
-from testbed.portal.config import PortalConfig
+from testbed.portal.config import DEFAULT_MAP, PortalConfig
 from testbed.portal.disclosure import disclose
 from testbed.portal.internal import InternalView
 from testbed.portal.loads import LoadReader, NoLoads, Reading, mean_rates
@@ -33,7 +32,6 @@ from testbed.topology.routing import compute_routes
 
 log = logging.getLogger("portal.publication")
 
-DEFAULT_MAP = "networkmap"
 ROUTINGCOST = CostType("num-routingcost", "numerical", "routingcost", "the ISP's p-distances")
 RANKED = CostType(
     "ord-routingcost", "ordinal", "routingcost", "ranks of the ISP's p-distances, 1 the nearest"
@@ -42,10 +40,8 @@ RANKED = CostType(
 Vector = npt.NDArray[np.float64]
 
 
-class Site(Protocol):
-    """What takes new maps: the server."""
-
-    def publish(self, published: Published) -> None: ...
+Publish = Callable[[Published], None]
+"""Takes new maps: the server does."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,12 @@ class _State:
         counted = now.counted(view.ways)
         known = [now.capacity_bps.get(way, was) for way, was in zip(counted, view.capacity_bps, strict=True)]
         view = replace(view, capacity_bps=np.array(known, float))
-        # A switch that was asked late is not idle: what is not counted anew counts as before.
         rates_bps = mean_rates(before, now, view.ways)
+        prices = pricing.update(
+            view, self.prices, rates_bps, self.config.pricing, seconds=now.seconds_since(before)
+        )
+        # A switch that was asked late is not idle: what is not counted anew is published as it was.
         traffic_bps = np.where(np.isnan(rates_bps), self.traffic_bps, rates_bps)
-        prices = pricing.update(view, self.prices, traffic_bps, self.config.pricing)
         return _State(self.config, view, prices, traffic_bps, now.down)
 
     def published(self) -> Published:
@@ -104,24 +102,31 @@ def resolved(config: PortalConfig) -> PortalConfig:
     return portal_config(network, compute_routes(network), config.isp, listen=config.listen, **given)
 
 
+def _step(state: _State, before: Reading, now: Reading) -> tuple[_State, Published]:
+    after = state.after(before, now)
+    return after, after.published()
+
+
 class Live:
-    """The loop that keeps a site up to date with the loads of the ISP's links."""
+    """The loop that keeps the maps up to date with the loads of the ISP's links."""
 
     def __init__(self, config: PortalConfig) -> None:
         self._config = config
         self._state = _State.first(config)
 
-    async def run(self, site: Site) -> None:
-        """Update the site every `pricing.update_s` for ever. Without `loads` there is nothing to do."""
+    async def run(self, publish: Publish) -> None:
+        """Publish new maps every `pricing.update_s` for ever. Without `loads` there is nothing to do."""
         if self._config.loads is None:
+            if self._config.pricing.objective != "static":
+                log.warning("no `loads`: the prices of objective %s stay", self._config.pricing.objective)
             return
         reader = LoadReader(self._config.loads, self._config.isp)
         try:
-            await self._follow(reader, site)
+            await self._follow(reader, publish)
         finally:
             await reader.close()
 
-    async def _follow(self, reader: LoadReader, site: Site) -> None:
+    async def _follow(self, reader: LoadReader, publish: Publish) -> None:
         before: Reading | None = None
         due_s = time.monotonic()
         silent = False
@@ -137,8 +142,9 @@ class Live:
                     log.info("the controller answers again")
                 silent = False
                 if before is not None:
-                    self._state = self._state.after(before, now)
-                    site.publish(self._state.published())
+                    # In a thread: of a large ISP it takes a while, in which others are to be answered.
+                    self._state, published = await asyncio.to_thread(_step, self._state, before, now)
+                    publish(published)
                 before = now
             due_s = max(due_s + self._config.pricing.update_s, time.monotonic())
             await asyncio.sleep(due_s - time.monotonic())
@@ -149,24 +155,24 @@ def publish(
 ) -> Published:
     """All maps of one moment: the full one by the ISP's PIDs, and the aggregations."""
     full = documents.network_map(DEFAULT_MAP, config.pid_prefixes())
-    by_type = _matrices(config, view, disclose(distances, config.disclosure), traffic_bps)
+    exact = [
+        (kind, _padded(matrix, full)) for kind, matrix in _matrices(config, view, distances, traffic_bps)
+    ]
     own = {entry.pid for entry in config.pids}
     maps = [full]
-    costs = {(full.id, kind.name): _padded(matrix, full) for kind, matrix in by_type}
+    costs = _said(config, full, exact)
     for name, groups in config.aggregations.items():
         joined, members = _aggregated(full, name, groups)
         maps.append(joined)
         own |= {pid for pid, inside in groups.items() if own.intersection(inside)}
-        for kind, _ in by_type:
-            costs[name, kind.name] = _means(costs[full.id, kind.name], members)
-        costs[name, RANKED.name] = ranked(costs[name, ROUTINGCOST.name])
+        costs |= _said(config, joined, [(kind, _means(matrix, members)) for kind, matrix in exact])
     day = config.policy.time_of_day
     calendar = Calendar(0.0, day.interval_s, day.factors) if day else None
     return Published(
         isp=config.isp,
         asn=config.asn,
         network_maps=tuple(maps),
-        cost_types=tuple(kind for kind, _ in by_type),
+        cost_types=(ROUTINGCOST, RANKED, *(kind for kind, _ in exact[1:])),
         costs=costs,
         calendars={ROUTINGCOST.name: calendar} if calendar else {},
         policy=config.policy,
@@ -175,19 +181,30 @@ def publish(
     )
 
 
+def _said(
+    config: PortalConfig, network_map: NetworkMap, exact: Sequence[tuple[CostType, Matrix]]
+) -> dict[tuple[str, str], Matrix]:
+    """The costs of one map: distances as the ISP discloses them, their ranks, and the rest as it is."""
+    distances = PDistances(tuple(network_map.prefixes), len(config.pids), exact[0][1])
+    disclosed = disclose(distances, config.disclosure).matrix
+    said = [(ROUTINGCOST, disclosed), (RANKED, dense_ranks(disclosed)), *exact[1:]]
+    return {(network_map.id, kind.name): matrix for kind, matrix in said}
+
+
 def _matrices(
     config: PortalConfig, view: InternalView, distances: PDistances, traffic_bps: Vector
 ) -> list[tuple[CostType, Matrix]]:
-    """Each cost type with its (PIDs, PIDs) matrix; routingcost first, then its ranks."""
-    found = [(ROUTINGCOST, distances.matrix), (RANKED, ranked(distances.matrix))]
+    """Each numerical cost type with its (PIDs, PIDs) matrix, routingcost first."""
+    found = [(ROUTINGCOST, distances.matrix)]
     hidden = config.disclosure.perturbation > 0 or config.disclosure.levels is not None
     wanted = config.metrics if config.metrics is not None else () if hidden else performance.METRICS
     if config.links or config.external:
         carried_bps = view.background_bps + np.nan_to_num(traffic_bps)
         free_bps = np.maximum(view.capacity_bps - carried_bps, 0)
         values = performance.matrices(view, free_bps)
-        found += [(performance.COST_TYPES[name], values[name]) for name in wanted]
-    return [(kind, matrix) for kind, matrix in found if not np.isnan(matrix).all()]
+        known = [name for name in wanted if name != "delay-ow" or view.delay_s.any()]
+        found += [(performance.COST_TYPES[name], values[name]) for name in known]
+    return found[:1] + [(kind, matrix) for kind, matrix in found[1:] if not np.isnan(matrix).all()]
 
 
 def _padded(matrix: Matrix, network_map: NetworkMap) -> Matrix:
@@ -223,7 +240,7 @@ def _means(matrix: Matrix, members: npt.NDArray[np.bool_]) -> Matrix:
     return means
 
 
-def ranked(matrix: Matrix) -> Matrix:
+def dense_ranks(matrix: Matrix) -> Matrix:
     """Dense ranks over the whole matrix, 1 the least; equal costs have equal ranks, NaN stays."""
     ranks = np.full(matrix.shape, np.nan)
     known = ~np.isnan(matrix)

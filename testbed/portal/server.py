@@ -13,11 +13,13 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from aiohttp import HttpVersion10, web
@@ -27,32 +29,49 @@ from testbed.portal.access import (
     BadAuthorization,
     DigestGuard,
     RateLimit,
+    Shares,
     Unauthorized,
     load_credentials,
     tls_context,
 )
 from testbed.portal.alto import documents
-from testbed.portal.alto.model import DIRECTORY_TYPE, Document, Entry, ProtocolError, Query
+from testbed.portal.alto.model import (
+    DIRECTORY_TYPE,
+    Document,
+    Entry,
+    ProtocolError,
+    Query,
+    TooMuchWork,
+)
 from testbed.portal.alto.updates import CONTROL_PATH, STREAM_PARAMS_TYPE, STREAM_TYPE
 from testbed.portal.config import AccessConfig, PortalConfig
+from testbed.portal.connections import SERVER, Connection, Doors
 from testbed.portal.distances_log import DistancesLog
 from testbed.portal.site import DIRECTORY_PATH, Resource, Site, Snapshot, compressed
 from testbed.portal.streams import Streams, TooManyStreams
 from testbed.service import split_listen, stop_signal, write_ready
 
 log = logging.getLogger("portal")
-_http_log = logging.getLogger("portal.http")
-_http_log.setLevel(logging.WARNING)  # at DEBUG aiohttp shows what was wrong with a request
+Result = TypeVar("Result")
 
 _KEEP_ALIVE_S = 75.0
 _LINGER_S = 2.0
-_HANDSHAKE_S = 10.0
 _BODY_S = 30.0
+_WRITE_S = 30.0
+_SLOWEST_BYTES_PER_S = 50_000
+"""Of a client that takes a long answer, beside these seconds."""
 _RETRY_S = 1.0
 _SHUTDOWN_S = 1.0
 _ZIP_FROM_BYTES = 4096
 _ANSWER_GZIP_LEVEL = 1  # of what is made for one request, and sent once
-_SERVER = "testbed-portal"
+_PIECE_BYTES = 65_536
+"""An answer is written by so much at a time: a client that does not take it costs us no more memory."""
+_AT_ONCE = 20_000
+"""Costs that an answer may be made of while all others wait; what is more is made in a thread."""
+_SHORT_BYTES = 4096
+"""What a longer request asks for is looked at in a thread, too."""
+_MOST_WAITING = 16
+"""Requests that wait for the thread; one more is 503."""
 _TAG = re.compile(r'"[^"]*"')
 
 
@@ -63,7 +82,7 @@ async def serve(config: PortalConfig) -> None:
         log.info(
             "portal of %s (AS%d) serves %d PIDs on %s",
             config.isp,
-            config.asn,
+            service.site.snapshot.published.asn,
             len(service.site.snapshot.published.network_maps[0].prefixes),
             ", ".join(service.addresses),
         )
@@ -92,7 +111,7 @@ async def _follow(live: publication.Live, site: Site, retry_s: float) -> None:
     """Keep the site up to date. Whatever goes wrong with that, the last maps stay and are served."""
     while True:
         try:
-            await live.run(site)
+            await live.run(site.publish)
         except Exception:
             log.exception("the maps stay as they are for now")
             await asyncio.sleep(retry_s)
@@ -111,14 +130,18 @@ class Service:
         self._tls = tls_context(access.tls) if access.tls else None
         self._guard = DigestGuard(load_credentials(access.digest_file)) if access.digest_file else None
         self._limit = RateLimit(access.requests_per_s, access.burst) if access.requests_per_s else None
-        self._streams = Streams(site, access.streams)
+        self._streams = Streams(site, Shares(access.streams, access.streams_per_client))
+        self._thread = ThreadPoolExecutor(1, "answers")
+        self._waiting = 0
         self._answers: Counter[int] = Counter()
-        self._server = web.Server(
-            self._handle,
-            request_factory=self._request,
-            handler_cancellation=True,
+        self._server = web.Server(self._handle, request_factory=self._request, handler_cancellation=True)
+        self._doors = Doors(
+            self._server,
+            Shares(access.connections, access.connections_per_client),
+            self._tls,
+            lambda: self.site.faults.absent,
+            lambda: self._answers.update((HTTPStatus.BAD_REQUEST,)),
             access_log=None,
-            logger=_http_log,
             keepalive_timeout=_KEEP_ALIVE_S,
             lingering_time=_LINGER_S,
         )
@@ -128,15 +151,14 @@ class Service:
         """The directory's URI at the first address."""
         return f"{'https' if self._tls else 'http'}://{self.addresses[0]}/"
 
-    async def listen(self, listen: str, stack: AsyncExitStack) -> None:
-        """Begin to serve at `ip:port`. Raises OSError."""
-        host, port = split_listen(listen)
-        handshake_s = _HANDSHAKE_S if self._tls else None
-        server = await asyncio.get_running_loop().create_server(
-            self._protocol, host, port, ssl=self._tls, ssl_handshake_timeout=handshake_s, backlog=1024
-        )
-        self.addresses = tuple(_host_port(socket.getsockname()) for socket in server.sockets)
-        stack.push_async_callback(self._stop, server)
+    async def listen(self, listen: str | Iterable[str], stack: AsyncExitStack) -> None:
+        """Begin to serve at `ip:port`, one or several. Raises OSError."""
+        stack.push_async_callback(self._stop)
+        for address in (listen,) if isinstance(listen, str) else listen:
+            host, port = split_listen(address)
+            server = await asyncio.get_running_loop().create_server(self._doors, host, port, backlog=1024)
+            stack.callback(server.close)
+            self.addresses += tuple(_host_port(socket.getsockname()) for socket in server.sockets)
         stack.callback(self.site.listen(self._drop_if_absent))
 
     def status(self) -> Mapping[str, object]:
@@ -149,24 +171,18 @@ class Service:
             "publications": self.site.publications,
             "tags": {network_map.id: network_map.tag for network_map in published.network_maps},
             "answers": {str(status): count for status, count in sorted(self._answers.items())},
-            "connections": len(self._server.connections),
+            "connections": len(self._doors.shares),
             "streams": len(self._streams),
             "failed_controls": self._streams.failed_controls,
         }
 
-    async def _stop(self, server: asyncio.Server) -> None:
-        server.close()
+    async def _stop(self) -> None:
+        for handshake in self._doors.handshakes:
+            handshake.cancel()
         await self._streams.close("the portal stops")
+        self._thread.shutdown(wait=False, cancel_futures=True)
         self._server.pre_shutdown()
         await self._server.shutdown(_SHUTDOWN_S)
-
-    def _protocol(self) -> asyncio.Protocol:
-        """What a new connection talks to."""
-        if self.site.faults.absent:
-            return _Absent()
-        if len(self._server.connections) >= self._access.connections:
-            return _Full()
-        return cast(asyncio.Protocol, self._server())
 
     def _drop_if_absent(self, _snapshot: Snapshot) -> None:
         if self.site.faults.absent:
@@ -198,9 +214,11 @@ class Service:
             response = web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, text="a mistake of the portal\n")
         self._answers[response.status] += 1
         if not response.prepared:
-            response.headers["Server"] = _SERVER
+            response.headers["Server"] = SERVER
             if not request.content.is_eof():
                 response.force_close()  # a body that nobody wants to read
+            if isinstance(response, web.Response) and request.method != "HEAD":
+                return await _in_pieces(request, response)
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -212,11 +230,11 @@ class Service:
         if path == DIRECTORY_PATH:
             _allow(request, "GET", "HEAD")
             _acceptable(request, DIRECTORY_TYPE)
-            return await _get(request, snapshot.directory(_base_uri(request)))
+            return await _get(request, snapshot.directory(self._base_uri(request)))
         if path.startswith(CONTROL_PATH):
             _allow(request, "POST")
             body = await self._body(request, STREAM_PARAMS_TYPE)
-            status = self._streams.control(path, body)
+            status = await self._streams.control(path, body)
             if status == HTTPStatus.NOT_FOUND:
                 raise web.HTTPNotFound
             return web.Response(status=status)
@@ -226,6 +244,8 @@ class Service:
         _allow(request, *(("POST",) if entry.accepts else ("GET", "HEAD")))
         _acceptable(request, entry.answers)
         if not entry.accepts:
+            if snapshot.is_large and not snapshot.is_made(entry):
+                return await _get(request, await self._in_thread(lambda: snapshot.resource(entry)))
             return await _get(request, snapshot.resource(entry))
         return await self._post(request, entry, client_ip)
 
@@ -233,15 +253,42 @@ class Service:
         body = await self._body(request, entry.accepts)
         if entry.answers == STREAM_TYPE:
             try:
-                return await self._streams.serve(request, body, client_ip, _base_uri(request))
+                return await self._streams.serve(request, body, client_ip, self._base_uri(request))
             except TooManyStreams:
                 raise _busy(_RETRY_S) from None
-        made = entry.answer(Query(body, client_ip, time.time()))
+        made = await self._made(entry, Query(body, client_ip, time.time(), most_work=_AT_ONCE))
         if len(made.body) < _ZIP_FROM_BYTES or not _accepts_gzip(request.headers.get("Accept-Encoding", "")):
             return _sent(made)
         zipped = await compressed(made.body, _ANSWER_GZIP_LEVEL)
         headers = {"Content-Type": made.media_type, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         return web.Response(body=zipped, headers=headers)
+
+    async def _made(self, entry: Entry, query: Query) -> Document:
+        """The answer to what was posted. Raises ProtocolError."""
+        if len(query.body) <= _SHORT_BYTES:
+            with suppress(TooMuchWork):
+                return entry.answer(query)
+        if self._waiting >= _MOST_WAITING:
+            raise _busy(_RETRY_S)
+        self._waiting += 1
+        try:
+            return await self._in_thread(lambda: entry.answer(replace(query, most_work=math.inf)))
+        finally:
+            self._waiting -= 1
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        """Long work is done one after the other, while others are answered."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _base_uri(self, request: web.BaseRequest) -> str:
+        """Scheme, host and port where clients are to reach us: as configured, or where this one has."""
+        if self._access.public_uri is not None:
+            return self._access.public_uri
+        if request.transport is None:
+            raise ConnectionResetError("the client went away")
+        return (
+            f"{'https' if self._tls else 'http'}://{_host_port(request.transport.get_extra_info('sockname'))}"
+        )
 
     def _admit(self, request: web.BaseRequest, client_ip: str) -> None:
         """Whoever asks too often, or may not ask at all, is refused."""
@@ -296,6 +343,28 @@ async def _get(request: web.BaseRequest, resource: Resource) -> web.Response:
         return web.Response(body=resource.document.body, headers=headers)
     headers["Content-Encoding"] = "gzip"
     return web.Response(body=await resource.zipped(), headers=headers)
+
+
+async def _in_pieces(request: web.BaseRequest, whole: web.Response) -> web.StreamResponse:
+    """Send a long answer by and by; a client that takes it too slowly is hung up on."""
+    body = whole.body
+    if not isinstance(body, bytes) or len(body) <= _PIECE_BYTES:
+        return whole
+    response = web.StreamResponse(status=whole.status, headers=whole.headers)
+    response.content_length = len(body)
+    if whole.keep_alive is False:
+        response.force_close()
+
+    async def write() -> None:
+        await response.prepare(request)
+        for start in range(0, len(body), _PIECE_BYTES):
+            await response.write(memoryview(body)[start : start + _PIECE_BYTES])
+
+    try:
+        await asyncio.wait_for(write(), _WRITE_S + len(body) / _SLOWEST_BYTES_PER_S)
+    except asyncio.TimeoutError:
+        cast(Connection, request.protocol).abort()
+    return response
 
 
 def _has(if_none_match: str, resource: Resource) -> bool:
@@ -374,39 +443,6 @@ def _path(raw: str) -> str:
     return unquote(raw.partition("?")[0])
 
 
-def _base_uri(request: web.BaseRequest) -> str:
-    """Scheme, host and port of the address that the client reached."""
-    if request.transport is None:
-        raise ConnectionResetError("the client went away")
-    scheme = "https" if request.transport.get_extra_info("sslcontext") else "http"
-    return f"{scheme}://{_host_port(request.transport.get_extra_info('sockname'))}"
-
-
 def _host_port(sockname: tuple[str, int]) -> str:
     host, port = sockname[0].partition("%")[0], sockname[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class _Absent(asyncio.Protocol):
-    """Closes the connection at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()
-
-
-class _Full(asyncio.Protocol):
-    """Answers 503 to the first request, for as many connections are open as may be."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._timer = asyncio.get_running_loop().call_later(_RETRY_S, self._transport.abort)
-
-    def data_received(self, _data: bytes) -> None:
-        self._transport.write(
-            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-            b"Connection: close\r\n\r\n"
-        )
-        self._transport.close()
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._timer.cancel()

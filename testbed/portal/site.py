@@ -21,6 +21,7 @@ DIRECTORY_PATH = "/"
 
 _GZIP_LEVEL = 6
 _LARGE_BYTES = 262_144
+_LARGE_COSTS = 20_000
 _MOST_DIRECTORIES = 64
 """One for each address that clients reach us by."""
 
@@ -41,12 +42,13 @@ class Resource:
         self.gzip_etag = f'"{document.tag}-gzip"'
         """Another coding is another representation: its strong ETag differs (RFC 9110 section 8.8.3.3)."""
 
-        self._zipped: bytes | None = None
+        self._zipping: asyncio.Future[bytes] | None = None
 
     async def zipped(self) -> bytes:
-        if self._zipped is None:
-            self._zipped = await compressed(self.document.body, _GZIP_LEVEL)
-        return self._zipped
+        """The body in gzip, which is made once, however many ask for it meanwhile."""
+        if self._zipping is None:
+            self._zipping = asyncio.ensure_future(compressed(self.document.body, _GZIP_LEVEL))
+        return await asyncio.shield(self._zipping)
 
     @cached_property
     def content(self) -> Content:
@@ -54,10 +56,13 @@ class Resource:
 
 
 class Snapshot:
-    """The resources of one `Published`, with its faults already in it."""
+    """The resources of one `Published`, with its faults already in it. Threads may ask for them, too."""
 
     def __init__(self, published: Published) -> None:
         self.published = published
+        self.is_large = any(len(found.prefixes) ** 2 > _LARGE_COSTS for found in published.network_maps)
+        """Making one of its cost maps takes so long that others are to be answered meanwhile."""
+
         entries = documents.entries(published)
         self.streamed: Mapping[str, Entry] = {entry.id: entry for entry in entries}
         self._entries = (*entries, updates.stream_entry(entries))
@@ -69,9 +74,12 @@ class Snapshot:
         """What a GET of `entry` gives, made once."""
         known = self._resources.get(entry.id)
         if known is None:
-            made = entry.answer(Query(b"", "", 0.0))
-            known = self._resources[entry.id] = Resource(made)
+            made = Resource(entry.answer(Query(b"", "", 0.0)))
+            known = self._resources.setdefault(entry.id, made)  # another thread may have been faster
         return known
+
+    def is_made(self, entry: Entry) -> bool:
+        return entry.id in self._resources
 
     def content(self, entry: Entry) -> Content:
         return self.resource(entry).content
@@ -87,7 +95,7 @@ class Snapshot:
 
 
 class Site:
-    """The snapshot that is served now. All of it runs in one thread, the event loop's."""
+    """The snapshot that is served now. It is changed in one thread, the event loop's."""
 
     def __init__(self, published: Published, faults: FaultsConfig | None = None) -> None:
         self.faults = faults or FaultsConfig()

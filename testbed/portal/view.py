@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pydantic import ValidationError
+
+from testbed.errors import UserError
 from testbed.portal.config import ExternalConfig, LinkConfig, PidConfig, PortalConfig
+from testbed.spec.wording import problems_of
 from testbed.topology.compile import great_circle_m
 from testbed.topology.model import Direction, Link, Network, Pop
 from testbed.topology.routes import Routes
@@ -21,27 +25,32 @@ _CHOICES = 2
 """Neighbours through which another ISP is known: the best, and who takes over when that is cut off."""
 
 
-def portal_config(network: Network, routes: Routes, isp: str, *, listen: str, **more: Any) -> PortalConfig:
-    """The configuration of the portal of `isp`, which listens on `listen` ("ip:port").
+def portal_config(
+    network: Network, routes: Routes, isp: str, *, listen: str | Sequence[str], **more: Any
+) -> PortalConfig:
+    """The configuration of the portal of `isp`, which listens on `listen` ("ip:port", or several).
 
     `more` are further fields of PortalConfig. The whole ISP as one PID is published as a second network map,
-    `coarse`, unless `more` has aggregations.
+    `coarse`, unless `more` has aggregations. Raises UserError where `more` does not fit the network.
     """
     pids = own_pids(network, isp)
     external = external_pids(network, routes, isp)
     coarse = {"coarse": {isp: tuple(entry.pid for entry in pids)}}
-    return PortalConfig.model_validate(
-        {
-            "isp": isp,
-            "asn": network.isp_by_name[isp].asn,
-            "listen": listen,
-            "pids": pids,
-            "links": own_links(network, isp),
-            "external": external,
-            "aggregations": coarse,
-            **more,
-        }
-    )
+    fields = {
+        "isp": isp,
+        "asn": network.isp_by_name[isp].asn,
+        "listen": listen,
+        "pids": pids,
+        "links": own_links(network, isp),
+        "external": external,
+        "aggregations": coarse,
+        **more,
+    }
+    try:
+        return PortalConfig.model_validate(fields)
+    except ValidationError as error:
+        told = f"the portal of {isp} of {network.name}"
+        raise UserError(list(problems_of(error, fields, lambda _: told, PortalConfig))) from None
 
 
 def own_pids(network: Network, isp: str) -> tuple[PidConfig, ...]:
@@ -154,7 +163,9 @@ class _Seen:
             preference=preference,
             weight=link.forward.weight + sum(crossed.forward.weight for crossed, _ in behind),
             hops=1 + len(behind),
-            length_km=sum(_length_km(self.network, crossed) for crossed in (link, *(c for c, _ in behind))),
+            length_km=_total(
+                [_length_km(self.network, crossed) for crossed in (link, *(c for c, _ in behind))]
+            ),
             price=billed.price if billed else 0.0,
             **shape,
         )
@@ -177,10 +188,15 @@ def _loss(ways: Sequence[Direction]) -> float:
     return 1 - kept
 
 
-def _length_km(network: Network, link: Link) -> float:
-    """The great circle between the ends; 0 where one of them has no place."""
-    a, b = network.pop_by_id[link.a], network.pop_by_id[link.b]
-    return great_circle_m(_place(a), _place(b)) / 1000
+def _length_km(network: Network, link: Link) -> float | None:
+    """The great circle between the ends; None where one of them has no place."""
+    a, b = _place(network.pop_by_id[link.a]), _place(network.pop_by_id[link.b])
+    return None if a is None or b is None else great_circle_m(a, b) / 1000
+
+
+def _total(lengths: Sequence[float | None]) -> float | None:
+    known = [length for length in lengths if length is not None]
+    return sum(known) if len(known) == len(lengths) else None
 
 
 def _place(pop: Pop) -> tuple[float, float] | None:

@@ -122,8 +122,8 @@ class PortalEvent(Timed):
     @model_validator(mode="after")
     def _one_thing(self) -> PortalEvent:
         if (self.state is None) == (self.faults is None):
-            context = {"allowed": "exactly one of state and faults"}
-            raise PydanticCustomError("nothing", "says not what becomes of the portal", context)
+            what = "says not what becomes of the portal" if self.state is None else "changes two things"
+            raise PydanticCustomError("portal", what, {"allowed": "exactly one of state and faults"})
         return self
 
 

@@ -18,7 +18,7 @@ from testbed.errors import Problem, UserError
 from testbed.spec.events import Event, problems_in_events
 from testbed.spec.fields import Name, PopId
 from testbed.spec.loading import Document, Spec, load_document, unknown, validate
-from testbed.spec.portals import PortalsSpec
+from testbed.spec.portals import PortalsSpec, problems_in_portals
 from testbed.spec.topology import TopologySpec, refuse_experiment, topology_of
 from testbed.spec.units import Duration, Size
 from testbed.spec.wording import shown
@@ -237,10 +237,5 @@ def check(spec: ExperimentSpec, document: Document, topology: TopologySpec) -> I
     for key, access in (("tracker", spec.tracker.access), ("portals", spec.portals.access)):
         if access not in topology.access:
             yield unknown("access profile", access, topology.access, document.where((key, "access")))
-    for name in spec.portals.isps:
-        where = document.where(("portals", "isps", name))
-        if name not in topology.isps:
-            yield unknown("ISP", name, topology.isps, where)
-        elif not topology.isps[name].portal:
-            yield Problem(f"ISP {name} has no portal: the topology says 'portal: false'", where)
+    yield from problems_in_portals(spec.portals, document, topology)
     yield from problems_in_events(spec.events, spec.timeout, document, topology)

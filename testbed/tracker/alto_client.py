@@ -30,7 +30,7 @@ log = logging.getLogger("tracker.portals")
 FRESH = "fresh"  # the last refresh worked
 STALE = "stale"  # it did not, but the maps are young enough to be used
 
-_TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0
 _MOST_BYTES = 64 * 2**20  # a map of 5,000 PIDs; a portal must not fill the tracker's memory
 _FIRST_RETRY_S = 0.25  # until the first map, so that a start does not take a whole refresh
 
@@ -141,7 +141,7 @@ class PortalReader:
     async def _get(self, session: aiohttp.ClientSession, uri: str, read: Callable[[Any], Read]) -> Read:
         known = self._known.get(uri)
         headers = {"If-None-Match": known.etag} if known and known.etag else {}
-        timeout = aiohttp.ClientTimeout(_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(TIMEOUT_S)
         async with session.get(
             uri, headers=headers, timeout=timeout, ssl=self._tls, middlewares=self._middlewares
         ) as response:

@@ -178,7 +178,7 @@ def _other_change(
         return f"meter {event.meter} removed", Request("delete", f"/meters/{event.meter}")
     if isinstance(event, PortalEvent) and event.faults is not None:
         named = ", ".join(sorted(event.faults.model_fields_set)) or "none"
-        action = PortalFaults(host["portal", event.portal], event.faults.to_portal(seed=0))
+        action = PortalFaults(host["portal", event.portal], event.faults.to_portal())
         return f"portal of {event.portal} has faults: {named}", action
     if isinstance(event, PortalEvent):
         stops = event.state == "down"

@@ -147,7 +147,6 @@ def write_secrets(plan: TrialPlan, paths: Paths) -> None:
 
 def write_portal(plan: TrialPlan, paths: Paths, host: Host) -> Path:
     settings = plan.experiment.portals.of(host.isp)
-    pricing = settings.pricing
     access: dict[str, Any] = {}
     if plan.experiment.portals.https:
         pem = {name: paths.secrets / f"{host.isp}.{name}.pem" for name in ("certificate", "key")}
@@ -159,21 +158,14 @@ def write_portal(plan: TrialPlan, paths: Paths, host: Host) -> Path:
         plan.routes,
         host.isp,
         listen=f"{host.ip}:{portal_port(plan)}",
-        pricing={
-            "objective": pricing.objective,
-            "metric": pricing.metric,
-            "update_s": pricing.update,
-            "projection": pricing.projection,
-            "step": {"size": pricing.step},
-            "charging": {"slot_s": pricing.slot, "period_slots": pricing.period},
-        },
+        pricing=settings.pricing.to_portal(),
         disclosure={
             "perturbation": settings.perturbation,
             "levels": settings.levels,
-            "seed": plan.experiment.seed,
+            "seed": plan.seed,
         },
         access=access,
-        faults=settings.faults.to_portal(plan.experiment.seed),
+        faults={**settings.faults.to_portal(), "seed": plan.seed},
         loads=paths.controller_socket,
         control_socket=paths.portal_socket(plan.network, host.isp),
         ready_file=paths.ready(host.id),

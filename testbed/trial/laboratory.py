@@ -40,7 +40,7 @@ from testbed.trial.provenance import notes, versions
 from testbed.trial.services import Services
 from testbed.trial.swarm import PeerStart, Swarm
 from testbed.trial.timeline import Timeline
-from testbed.trial.verdict import doubts
+from testbed.trial.verdict import Guided, doubts
 
 _CLIENT_MODULE = "testbed.peers.libtorrent_client"
 _PINGS = 11
@@ -216,6 +216,9 @@ class Laboratory:
         plan, measured = self.plan, self._measured
         before = [finding.reason for finding in measured.preflight if finding.reason]
         reasons = [*before, *fidelity.judge(measured.samples), *self._doubts(), *measured.failed_changes]
+        guided = Guided.of(record.read_table(self._folder, "announces"))
+        if guided.none:
+            reasons.append(f"policy {plan.policy} picked as native does: {guided.text()}")
         manifest = {
             "trial": plan.id,
             "experiment": plan.experiment.name,
@@ -229,7 +232,7 @@ class Laboratory:
             "spec": plan.experiment.model_dump(mode="json", by_alias=True),
             "verdict": "suspect" if reasons else "valid",
             "reasons": reasons,
-            "notes": [*notes(self.engines, plan.scale), *self._not_reached()],
+            "notes": [*notes(self.engines, plan.scale), *self._not_reached(), *self._unguided(guided)],
             "preflight": [finding.row() for finding in measured.preflight],
             "active_ns": list(measured.active_ns),
             "content_bytes": plan.experiment.swarm.content.size,
@@ -348,6 +351,10 @@ class Laboratory:
         if not texts:
             return []
         return [f"{plan.policy}, repeat {plan.repeat + 1} was over before: {'; '.join(texts)}."]
+
+    def _unguided(self, guided: Guided) -> list[str]:
+        plan, text = self.plan, guided.text()
+        return [f"{plan.policy}, repeat {plan.repeat + 1}: {text}."] if text and not guided.none else []
 
     def _all_queues(self) -> Queues:
         return {**self.net.queues(), **self.net.uplink_queues()}

@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from testbed.errors import Problem, UserError
+from testbed.portal.internal import InternalView
+from testbed.portal.view import portal_config
 from testbed.spec.experiment import ExperimentSpec, PeersSpec
 from testbed.spec.loading import Document
+from testbed.spec.portals import PricingSpec
 from testbed.spec.topology import TopologySpec
 from testbed.topology.compile import HostRequest, compile_network
 from testbed.topology.model import Host, Network
@@ -98,6 +101,7 @@ def plan_trials(
     changes = changes_of(spec.events, document, network, scale)
     routes = compute_routes(network)
     _check_reachable(network, routes, document)
+    _check_portals(spec, network, routes, document)
     trials = []
     for repeat in range(spec.repeats):
         seed = trial_seed(spec.seed, repeat)
@@ -122,6 +126,23 @@ def plan_trials(
                 )
             )
     return tuple(trials)
+
+
+def _check_portals(spec: ExperimentSpec, network: Network, routes: Routes, document: Document) -> None:
+    """Prices that can't be had in this network are told before anything is built."""
+    for isp in network.isps:
+        pricing = spec.portals.of(isp.name).pricing
+        if isp.portal and pricing != PricingSpec():
+            try:
+                config = portal_config(
+                    network, routes, isp.name, listen="127.0.0.1:0", pricing=pricing.to_portal()
+                )
+                InternalView.of(config)
+            except UserError as error:
+                where = document.where(
+                    ("portals", "isps", isp.name) if isp.name in spec.portals.isps else ("portals",)
+                )
+                raise UserError([replace(problem, where=where) for problem in error.problems]) from None
 
 
 def trial_seed(experiment_seed: int, repeat: int) -> int:

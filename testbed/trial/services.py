@@ -20,6 +20,8 @@ from typing import Any
 from testbed.emulation.network import EmulatedNetwork
 from testbed.emulation.processes import Process, Supervisor
 from testbed.errors import RunError
+from testbed.spec.portals import PortalSettings
+from testbed.tracker.alto_client import TIMEOUT_S
 from testbed.trial import configuration
 from testbed.trial.configuration import Paths
 from testbed.trial.plan import TrialPlan
@@ -29,6 +31,7 @@ from testbed.trial.unix_http import get_json, put_json
 _READY_S = 20.0
 _COUNTERS_S = 5.0
 _GRACE_S = 3.0
+_PATIENCE = 0.8  # of the tracker's own timeout
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Services:
         self._net = net
         self._starts: dict[str, _Start] = {}
         self._processes: dict[str, Process] = {}
-        self._portals_are_spare = False
+        self._portals_are_expendable = False
 
     def launch_controller(self) -> None:
         """Start the controller, which takes a second until it listens, and do not wait for it."""
@@ -89,7 +92,7 @@ class Services:
         self._start(host.id, "testbed.tracker", config, self._namespace(host.id))
         deadline = time.monotonic() + _READY_S
         settings = self._plan.experiment.portals
-        silent = {isp for isp in self._plan.portal_hosts if settings.of(isp).says_nothing}
+        silent = {isp for isp in self._plan.portal_hosts if _says_nothing(settings.of(isp))}
         while True:
             portals = self._ask(self._paths.tracker_socket, "/stats", "tracker")["portals"]
             running = self._plan.portal_hosts.keys() - self._plan.adopters
@@ -102,10 +105,10 @@ class Services:
 
     def go_on_without_portals(self) -> None:
         """From now on a portal may die: guidance is lost with it, and nothing else."""
-        self._portals_are_spare = True
+        self._portals_are_expendable = True
         for host in self._plan.portal_hosts.values():
             if host.id in self._processes:
-                self._processes[host.id].spare = True
+                self._processes[host.id].expendable = True
 
     def wait_for_last_counters(self, silent_ns: int) -> None:
         """Wait until the controller has polled each switch after `silent_ns`."""
@@ -153,7 +156,8 @@ class Services:
     def set_faults(self, name: str, faults: Mapping[str, Any]) -> int:
         """Tell a portal what is wrong with it from now on; returns when that holds. OSError if it can't."""
         isp = self._plan.network.host_by_id[name].isp
-        put_json(self._paths.portal_socket(self._plan.network, isp), "/faults", faults)
+        said = {**faults, "seed": self._plan.seed}
+        put_json(self._paths.portal_socket(self._plan.network, isp), "/faults", said)
         return time.monotonic_ns()
 
     def _start(self, name: str, module: str, config: Path, namespace: str, wait: bool = True) -> None:
@@ -172,7 +176,7 @@ class Services:
             namespace=how.namespace,
         )
         portals = {host.id for host in self._plan.portal_hosts.values()}
-        self._processes[name].spare = self._portals_are_spare and name in portals
+        self._processes[name].expendable = self._portals_are_expendable and name in portals
 
     def _wait_until_ready(self, name: str) -> None:
         self._wait_for(self._paths.ready(name), name)
@@ -197,3 +201,10 @@ class Services:
 
     def _namespace(self, host: str) -> str:
         return self._net.blueprint.namespace(host)
+
+
+def _says_nothing(portal: PortalSettings) -> bool:
+    """Whether the trial's tracker gets no map of it, or too late. A login takes two answers for one."""
+    answers = 2 if portal.maps == "password" else 1
+    late = answers * portal.faults.delay >= _PATIENCE * TIMEOUT_S
+    return portal.maps == "closed" or portal.faults.absent or late

@@ -7,7 +7,7 @@ judged by `testbed.emulation.fidelity`.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +18,7 @@ import pyarrow as pa
 from testbed.emulation.links import needs_offload, shaping
 from testbed.spec.units import FRAME_BYTES, format_rate
 from testbed.topology.model import Network
+from testbed.tracker.guidance import NOT_NEEDED
 from testbed.trial.history import NOTED_S, History, Move
 
 LOSS_LIMIT = 0.001
@@ -359,3 +360,33 @@ def _by_direction(links: pa.Table) -> Mapping[tuple[str, str], list[dict[str, An
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
+
+
+@dataclass(frozen=True)
+class Guided:
+    """How many answers of the tracker that named peers had guidance, and why the others had none."""
+
+    answers: int
+    without: Mapping[str, int]
+
+    @staticmethod
+    def of(announces: pa.Table) -> Guided:
+        """From a trial's table of announces; a policy that needs no guidance has no answers here."""
+        rows = announces.select(["numwant", "guided", "reason"]).to_pylist()
+        asked = [row for row in rows if row["numwant"] > 0 and row["reason"] != NOT_NEEDED]
+        without = Counter(row["reason"] for row in asked if not row["guided"])
+        return Guided(len(asked), dict(sorted(without.items())))
+
+    @property
+    def none(self) -> bool:
+        """Whether guidance was needed and never had."""
+        return 0 < self.answers == sum(self.without.values())
+
+    def text(self) -> str:
+        """Empty where every answer had guidance."""
+        if not self.without:
+            return ""
+        why = ", ".join(f"{reason} {count}" for reason, count in self.without.items())
+        return (
+            f"{sum(self.without.values())} of {self.answers} answers of the tracker had no guidance ({why})"
+        )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import alto_examples as rfc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from real_portal import Portal, Reply
 
@@ -16,6 +21,7 @@ from testbed.portal.alto.reading import Resource
 
 PROPERTY_MAP = "application/alto-propmap+json"
 STREAM = "text/event-stream"
+STREAM_PARAMS = "application/alto-updatestreamparams+json"
 SERVICES = {
     "filtered network map": (rfc.NETWORK_MAP, rfc.NETWORK_MAP_FILTER),
     "filtered cost map": (rfc.COST_MAP, rfc.COST_MAP_FILTER),
@@ -105,8 +111,22 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     "endpoint costs": objects(**cost_fields, endpoints=objects(srcs=lists, dsts=lists)),
     "entity properties": objects(entities=lists, properties=lists),
 }
-additions = objects(resource_id=texts, tag=texts, incremental_changes=st.booleans(), input=values)
-UPDATES = objects(add=st.dictionaries(texts, additions, max_size=3), remove=lists)
+WATCHED = [
+    "networkmap",
+    "costmap-num-routingcost",
+    *(f"filtered-{kind}" for kind in ("networkmap", "costmap")),
+]
+WATCHED += ["endpointprop", "endpointcost", "propmap", "filtered-propmap", "updates"]
+additions = objects(
+    resource_id=st.sampled_from(WATCHED) | texts,
+    tag=texts,
+    incremental_changes=st.booleans(),
+    input=st.one_of(*BODIES.values()) | values,
+)
+substreams = st.sampled_from(["1", "2", "three"]) | texts
+UPDATES = objects(
+    add=st.dictionaries(substreams, additions, max_size=3), remove=st.lists(substreams, max_size=2) | lists
+)
 
 often = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -118,14 +138,14 @@ def is_one_error(reply: Reply) -> None:
     assert set(reply.document) == {"meta"}
 
 
-def is_valid(reply: Reply, service: str, name: str, entry: Any) -> None:
+def is_valid(portal: Portal, reply: Reply, service: str, name: str, entry: Any) -> None:
     resource = Resource(
         name, entry["uri"], entry["media-type"], entry["accepts"], uses=tuple(entry.get("uses", ()))
     )
     assert reply.media_type == resource.media_type
     document = reply.document
     if service == "filtered network map":
-        found = list(checking.check_network_map(document, resource, full=document))
+        found = list(checking.check_network_map(document, resource, full=portal.document(*resource.uses)))
     elif service == "filtered cost map":
         found = list(checking.check_cost_map(document, resource))
     elif service == "endpoint costs":
@@ -142,7 +162,7 @@ def is_one_answer(full: Portal, service: str, body: bytes) -> Reply:
     name, entry = next(iter(full.entries(*SERVICES[service]).items()))
     reply = full.ask(entry, body)
     if reply.status == 200:
-        is_valid(reply, service, name, entry)
+        is_valid(full, reply, service, name, entry)
     else:
         is_one_error(reply)
     return reply
@@ -182,21 +202,67 @@ def test_any_bytes(full: Portal, service: str) -> None:
     fuzz()
 
 
+@contextmanager
+def begun(portal: Portal, body: Any) -> Iterator[Reply | str]:
+    """The control URI of the stream that a request begins, for as long as the context lasts; or the error."""
+    entry = portal.entry(STREAM, STREAM_PARAMS)
+    headers = {"Content-Type": STREAM_PARAMS}
+    for _ in range(100):
+        made = http.client.HTTPConnection(*portal.address, timeout=20)
+        with closing(made):
+            made.request("POST", urlsplit(entry["uri"]).path, json.dumps(body), headers)
+            answer = made.getresponse()
+            if answer.status == 503:  # the portal has not seen yet that those before have ended
+                time.sleep(0.02)
+                continue
+            if answer.status != 200:
+                told = {name.lower(): value for name, value in answer.getheaders()}
+                yield Reply(answer.status, told, answer.read())
+                return
+            assert answer.headers["Content-Type"] == STREAM
+            kind, data, end = (answer.readline() for _ in range(3))
+            assert (kind, end) == (b"event: application/alto-updatestreamcontrol+json\n", b"\n")
+            yield str(json.loads(data.removeprefix(b"data: "))["control-uri"])
+            return
+    pytest.fail("there are too many streams all the time")
+
+
 @pytest.mark.parametrize("bodies", [UPDATES, values], ids=["about the right shape", "any JSON"])
 def test_a_request_for_updates(full: Portal, bodies: st.SearchStrategy[Any]) -> None:
-    """What may begin a stream is not sent, as that would never be answered to its end."""
-    known = set(full.directory["resources"])
-    entry = full.entry(STREAM, "application/alto-updatestreamparams+json")
-
-    def begins(body: Any) -> bool:
-        add = body.get("add") if isinstance(body, dict) else None
-        parts = add.values() if isinstance(add, dict) else ()
-        return any(isinstance(one, dict) and str(one.get("resource-id")) in known for one in parts)
+    """Each begins a stream, of which the first event is read, or gets one error."""
+    seen: set[bool] = set()
 
     @often
     @given(bodies)
+    @example({"add": {"1": {"resource-id": "networkmap"}}})
+    @example({"add": {"1": {"resource-id": "filtered-networkmap", "input": {"pids": ["south"]}}}})
+    @example({"add": {"1": {"resource-id": "filtered-networkmap", "input": {"pids": 5}}}})
     def fuzz(body: Any) -> None:
-        if not begins(body):
-            is_one_error(full.ask(entry, body))
+        with begun(full, body) as found:
+            if isinstance(found, Reply):
+                is_one_error(found)
+            seen.add(isinstance(found, str))
 
     fuzz()
+    assert seen == {False, True}
+
+
+def test_a_request_to_a_control_uri(full: Portal) -> None:
+    """It is done, or gets one error; a stream that it has ended is not found any more."""
+    seen: set[int] = set()
+
+    @often
+    @given(st.lists(UPDATES | values, min_size=1, max_size=4))
+    @example([{"add": {"2": {"resource-id": "networkmap"}}}, {"remove": ["1", "2"]}, {}])
+    @example([{"add": {"2": {"resource-id": "filtered-costmap", "input": {}}}}])
+    def fuzz(bodies: list[Any]) -> None:
+        with begun(full, {"add": {"1": {"resource-id": "networkmap"}}}) as uri:
+            assert isinstance(uri, str)
+            for body in bodies:
+                reply = full.request("POST", uri, json.dumps(body).encode(), {"Content-Type": STREAM_PARAMS})
+                seen.add(reply.status)
+                if reply.status not in (204, 404):
+                    is_one_error(reply)
+
+    fuzz()
+    assert seen == {204, 400, 404}

@@ -6,7 +6,7 @@ In come strings such as `ipv4:192.0.2.7`, out come the address, or the PID that 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from testbed.portal.alto.model import NetworkMap
 from testbed.portal.alto.requests import wrong_value
@@ -38,8 +38,6 @@ def pid_of(endpoint: str, network_map: NetworkMap, field: str) -> str | None:
 
 
 def typed(client_ip: str) -> str:
-    """The typed address of a client, whose IPv4 may have come in IPv6's clothes, or with a zone."""
-    address = ip_address(client_ip.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    """The typed address of a client, without a zone."""
+    address = ip_address(client_ip)
     return f"ipv{address.version}:{address}"

@@ -7,7 +7,8 @@ that is now, and the attributes that say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -62,18 +63,29 @@ def response_attributes(calendars: Mapping[str, Calendar], now_s: float) -> list
 
 
 def value_texts(table: CostTable, calendar: Calendar, now_s: float) -> ValueTexts:
-    """Costs as arrays: the cost times the factor of this interval, the next one and so on, once around."""
+    """Costs as arrays: the cost times the factor of this interval, the next one and so on, once around.
+
+    What is larger than any JSON number that a client may be expected to read is the largest such.
+    """
     first = _interval(calendar, now_s) % len(calendar.factors)
-    factors = calendar.factors[first:] + calendar.factors[:first]
+    factors = np.array(calendar.factors[first:] + calendar.factors[:first])
 
     def over_time(source: int, targets: Sequence[int]) -> Sequence[str]:
-        row: list[float] = table.matrix[source, np.asarray(targets, np.intp)].tolist()
+        row = table.matrix[source, np.asarray(targets, np.intp)]
+        with np.errstate(over="ignore"):
+            products = np.minimum(row[:, np.newaxis] * factors, sys.float_info.max)
         return [
-            "" if cost != cost else "[" + ",".join([encoding.number(cost * f) for f in factors]) + "]"
-            for cost in row
+            "" if costs[0] != costs[0] else "[" + ",".join([encoding.number(cost) for cost in costs]) + "]"
+            for costs in products.tolist()
         ]
 
     return over_time
+
+
+def until_s(calendars: Iterable[Calendar], now_s: float) -> float:
+    """When the first of them has its next interval, a Unix time; infinity without any."""
+    ends = [_interval_start_s(calendar, now_s) + calendar.interval_s for calendar in calendars]
+    return min(ends, default=math.inf)
 
 
 def _interval(calendar: Calendar, now_s: float) -> int:

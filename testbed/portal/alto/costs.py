@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,34 @@ class CostTable:
                 rows.append(f"{self._names[source]}{{{row}}}")
         return _object(rows)
 
+    def patch_from(self, before: CostTable) -> str:
+        """The merge patch (RFC 7396) that turns `before.everything()` into that of this table."""
+        count, names = len(self._names), [*dict.fromkeys((*self._names, *before._names))]
+        now, was = self.matrix, before.matrix
+        if self._names != before._names:
+            now, was = _among(names, self), _among(names, before)
+        is_there, was_there = ~np.isnan(now), ~np.isnan(was)
+        changed = (is_there != was_there) | (is_there & (now != was))
+        rows = []
+        for source in np.flatnonzero(changed.any(axis=1)).tolist():
+            if not is_there[source].any():
+                rows.append(f"{names[source]}null")
+                continue
+            if (
+                source < count
+                and (changed[source, :count] == is_there[source, :count]).all()
+                and not changed[source, count:].any()
+            ):
+                rows.append(self._row(source))  # all of it is new
+                continue
+            cells = self._cells_of(source)
+            members = [
+                cells[target] if target < count and cells[target] else f"{names[target]}null"
+                for target in np.flatnonzero(changed[source]).tolist()
+            ]
+            rows.append(f"{names[source]}{{{','.join(members)}}}")
+        return _object(rows)
+
     def _values_of(self, source: int) -> list[str]:
         known = self._values[source]
         if known is None:
@@ -100,6 +129,14 @@ class CostTable:
             cells = ",".join([cell for cell in self._cells_of(source) if cell])
             known = self._rows[source] = f"{self._names[source]}{{{cells}}}" if cells else ""
         return known
+
+
+@dataclass(frozen=True)
+class CostMapParts:
+    """A full cost map before it is a text."""
+
+    meta: Mapping[str, Any]
+    table: CostTable
 
 
 def rows(
@@ -135,6 +172,15 @@ class CostOffer:
 def names(pids: Sequence[str]) -> tuple[str, ...]:
     """PIDs as JSON text, each with its colon."""
     return tuple(encoding.text(pid) + ":" for pid in pids)
+
+
+def _among(names: Sequence[str], table: CostTable) -> Matrix:
+    """The costs of a table between more PIDs than it has, NaN for those that it has not."""
+    where = {name: number for number, name in enumerate(names)}
+    places = [where[name] for name in table._names]
+    wider = np.full((len(names), len(names)), np.nan)
+    wider[np.ix_(places, places)] = table.matrix
+    return wider
 
 
 def _object(members: Sequence[str]) -> str:

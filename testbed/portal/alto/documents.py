@@ -13,7 +13,7 @@ from typing import Any
 
 from testbed.portal.alto import costquery, encoding, endpoints, filters, p4p, properties
 from testbed.portal.alto.addresses import grouped
-from testbed.portal.alto.costs import CostOffer, CostTable, names
+from testbed.portal.alto.costs import CostMapParts, CostOffer, CostTable, names
 from testbed.portal.alto.model import (
     COST_MAP_TYPE,
     DIRECTORY_TYPE,
@@ -171,11 +171,9 @@ def _cost_map_entry(network_map: NetworkMap, offer: CostOffer, kind: CostType, i
 
     @lru_cache(maxsize=1)
     def made() -> Document:
-        meta = encoding.text(
-            {"dependent-vtags": [encoding.vtag(network_map)], "cost-type": costquery.answered(kind)}
-        )
-        body = f'{{"meta":{meta},"cost-map":{table.everything()}}}'.encode()
-        return Document(COST_MAP_TYPE, body, encoding.digest(body))
+        meta = {"dependent-vtags": [encoding.vtag(network_map)], "cost-type": costquery.answered(kind)}
+        body = f'{{"meta":{encoding.text(meta)},"cost-map":{table.everything()}}}'.encode()
+        return Document(COST_MAP_TYPE, body, encoding.digest(body), parts=CostMapParts(meta, table))
 
     return Entry(
         id=id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,15 @@ def text(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """The shortest JSON number that reads back as `value`, without a fraction where it is whole."""
-    return str(int(value)) if -_EXACT < value < _EXACT and value == int(value) else repr(value)
+    """The shortest JSON number that reads back as `value`, without a fraction where it is whole.
+
+    ValueError for what JSON has no number of.
+    """
+    if -_EXACT < value < _EXACT:
+        return str(int(value)) if value == int(value) else repr(value)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    return repr(value)
 
 
 def plain(value: float) -> int | float:

@@ -20,8 +20,9 @@ from testbed.portal.alto.model import (
     Entry,
     NetworkMap,
     Query,
+    TooMuchWork,
 )
-from testbed.portal.alto.requests import as_object, as_texts, parsed_object, required, wrong_value
+from testbed.portal.alto.requests import as_object, as_texts, request_of, required, wrong_value
 
 
 def property_entry(network_maps: Sequence[NetworkMap], id: str, path: str) -> Entry:
@@ -42,14 +43,18 @@ def cost_entry(network_map: NetworkMap, offer: CostOffer, id: str, path: str) ->
     pids = {pid: number for number, pid in enumerate(network_map.prefixes)}
 
     def answer(query: Query) -> Document:
-        request = parsed_object(query.body)
-        asked = costquery.read(request, offer)
+        request = request_of(query)
+        asked = costquery.read(request, offer, "endpoints")
         sources, targets = _endpoints(request, network_map, pids, query.client_ip)
-        asked.check_size(len(sources) * len(targets), "endpoints")
-        passed = asked.passed([pid for _, pid in sources], [pid for _, pid in targets])
+        places = [pid for _, pid in sources], [pid for _, pid in targets]
+        work = asked.work(*places)
+        if work > query.most_work:
+            raise TooMuchWork
+        passed = asked.passed(*places)
         costs = rows(sources, targets, asked.texts(query.now_s), passed)
         meta = encoding.text(asked.meta(query.now_s))
-        return Document(ENDPOINT_COST_TYPE, f'{{"meta":{meta},"endpoint-cost-map":{costs}}}'.encode())
+        body = f'{{"meta":{meta},"endpoint-cost-map":{costs}}}'.encode()
+        return Document(ENDPOINT_COST_TYPE, body, until_s=asked.until_s(query.now_s), work=work)
 
     return Entry(
         id=id,
@@ -62,7 +67,7 @@ def cost_entry(network_map: NetworkMap, offer: CostOffer, id: str, path: str) ->
 
 
 def _properties(maps: Mapping[str, NetworkMap], query: Query) -> Document:
-    request = parsed_object(query.body)
+    request = request_of(query)
     wanted = as_texts(required(request, "properties", "properties"), "properties", at_least=1)
     endpoints = as_texts(required(request, "endpoints", "endpoints"), "endpoints", at_least=1)
     for name in wanted:

@@ -20,8 +20,9 @@ from testbed.portal.alto.model import (
     Entry,
     NetworkMap,
     Query,
+    TooMuchWork,
 )
-from testbed.portal.alto.requests import as_object, as_texts, parsed_object, required
+from testbed.portal.alto.requests import as_object, as_texts, request_of, required
 
 
 def network_map_entry(network_map: NetworkMap, id: str, path: str) -> Entry:
@@ -44,9 +45,12 @@ def cost_map_entry(network_map: NetworkMap, offer: CostOffer, id: str, path: str
     vtags = [encoding.vtag(network_map)]
 
     def answer(query: Query) -> Document:
-        request = parsed_object(query.body)
-        asked = costquery.read(request, offer)
+        request = request_of(query)
+        asked = costquery.read(request, offer, "pids")
         sources, targets = _pids(request, pids)
+        work = asked.work(sources, targets)
+        if work > query.most_work:
+            raise TooMuchWork
         passed = asked.passed(sources, targets)
         table = asked.table()
         if table is not None:
@@ -54,10 +58,10 @@ def cost_map_entry(network_map: NetworkMap, offer: CostOffer, id: str, path: str
         else:
             from_places = places if sources is None else [places[source] for source in sources]
             to_places = places if targets is None else [places[target] for target in targets]
-            asked.check_size(len(from_places) * len(to_places), "pids")
             costs = rows(from_places, to_places, asked.texts(query.now_s), passed)
         meta = encoding.text({"dependent-vtags": vtags, **asked.meta(query.now_s)})
-        return Document(COST_MAP_TYPE, f'{{"meta":{meta},"cost-map":{costs}}}'.encode())
+        body = f'{{"meta":{meta},"cost-map":{costs}}}'.encode()
+        return Document(COST_MAP_TYPE, body, until_s=asked.until_s(query.now_s), work=work)
 
     return Entry(
         id=id,
@@ -73,7 +77,7 @@ def cost_map_entry(network_map: NetworkMap, offer: CostOffer, id: str, path: str
 def _filtered_network_map(
     network_map: NetworkMap, groups: Mapping[str, Mapping[str, Sequence[str]]], query: Query
 ) -> Document:
-    request = parsed_object(query.body)
+    request = request_of(query)
     pids = as_texts(required(request, "pids", "pids"), "pids") or list(groups)
     types = frozenset(as_texts(request.get("address-types", []), "address-types"))
     shown = {

@@ -6,16 +6,20 @@ function that answers it; `ProtocolError` is any error of RFC 7285 section 8.5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from testbed.portal.config import CapabilityConfig, PolicyConfig
 from testbed.portal.prefixes import PrefixTable
+
+if TYPE_CHECKING:
+    from testbed.portal.alto.costs import CostMapParts
 
 Matrix = npt.NDArray[np.float64]
 
@@ -63,6 +67,10 @@ class ProtocolError(Exception):
         return {"meta": meta}
 
 
+class TooMuchWork(Exception):
+    """An answer is more work than the `Query` lets it be."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One answer as it goes over the wire. `tag`, if any, serves as its ETag."""
@@ -70,6 +78,12 @@ class Document:
     media_type: str
     body: bytes
     tag: str = ""
+    until_s: float = math.inf
+    """Unix time from which on the same question has another answer: a calendar's next interval."""
+    work: int = 0
+    """What making it for one request took, in costs that were looked at."""
+    parts: CostMapParts | None = field(default=None, compare=False, repr=False)
+    """Of a full cost map: what it was made of, which tells two of them apart sooner than their texts."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +152,18 @@ class Published:
 
 @dataclass(frozen=True)
 class Query:
-    """What a client sent to an entry: the body (empty with GET), and the address that it came from."""
+    """What a client sent to an entry: the body (empty with GET), and the address that it came from.
+
+    `given` is the body where it has been read already. An answer that is more than `most_work`, in costs to
+    be looked at, raises TooMuchWork before it is made.
+    """
 
     body: bytes
     client_ip: str
     now_s: float
     """Unix time, for calendars."""
+    given: Mapping[str, Any] | None = None
+    most_work: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from testbed.portal.alto import encoding
 from testbed.portal.alto.addresses import kind_of
 from testbed.portal.alto.model import Document, Entry, NetworkMap, Published, Query
-from testbed.portal.alto.requests import as_texts, parsed_object, required, wrong_value
+from testbed.portal.alto.requests import as_texts, request_of, required, wrong_value
 
 PROPERTY_MAP_TYPE = "application/alto-propmap+json"
 PROPERTY_MAP_PARAMS_TYPE = "application/alto-propmapparams+json"
@@ -169,7 +169,7 @@ def _filtered(known: _Properties, query: Query) -> Document:
     A block of addresses comes with the blocks inside it that have values of their own. An empty list is all
     of them. A valid entity without properties does not appear.
     """
-    request = parsed_object(query.body)
+    request = request_of(query)
     entities = as_texts(required(request, "entities", "entities"), "entities")
     properties = as_texts(request.get("properties", []), "properties")
     every_property = dict.fromkeys(name for names in known.mappings.values() for name in names)

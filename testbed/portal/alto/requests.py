@@ -11,9 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from testbed.portal.alto.model import ProtocolError
+from testbed.portal.alto.model import ProtocolError, Query
 
 JsonObject = Mapping[str, Any]
+
+
+def request_of(query: Query) -> JsonObject:
+    """The request object of a query. Raises E_SYNTAX."""
+    return parsed_object(query.body) if query.given is None else query.given
 
 
 def parsed_object(body: bytes) -> JsonObject:

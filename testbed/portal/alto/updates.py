@@ -16,7 +16,15 @@ from typing import Any, NoReturn, Protocol
 from weakref import WeakKeyDictionary
 
 from testbed.portal.alto import encoding
-from testbed.portal.alto.model import Document, Entry, ProtocolError, Query
+from testbed.portal.alto.costs import CostMapParts
+from testbed.portal.alto.model import (
+    NETWORK_MAP_TYPE,
+    Document,
+    Entry,
+    ProtocolError,
+    Query,
+    TooMuchWork,
+)
 from testbed.portal.alto.requests import (
     as_object,
     as_text,
@@ -43,6 +51,10 @@ _MOST_USED = 10_000
 """Over a stream's life: substream ids are remembered, because none may come twice (section 7.5)."""
 _MOST_BYTES = 2**24
 """Of answers to a stream's own inputs: they are kept until the next, to tell what changed."""
+_MOST_WORK = 1_000_000
+"""What these answers take each time that something is published, in costs that are looked at."""
+_LARGEST_READ = 2**20
+"""A longer text is not read again to tell what changed: reading it holds up everyone."""
 
 
 class Content:
@@ -60,6 +72,8 @@ class Content:
         """Whether a client that has this version tag, or ETag, has this content."""
         if tag == self.document.tag:
             return True
+        if self.document.media_type != NETWORK_MAP_TYPE:  # only these have a vtag of their own
+            return False
         meta = self.parsed.get("meta", {})
         return bool(tag == meta.get("vtag", {}).get("tag"))
 
@@ -70,15 +84,32 @@ class Content:
         return self._patches[before]
 
     def _patch_from(self, before: Content) -> bytes | None:
-        try:
-            patch = encoding.text(merge_patch(before.parsed, self.parsed)).encode()
-        except _NoPatch:
+        now, was = self.document.parts, before.document.parts
+        if now is not None and was is not None:
+            patch = _cost_map_patch(was, now)
+        elif max(len(self.document.body), len(before.document.body)) > _LARGEST_READ:
             return None
+        else:
+            try:
+                patch = encoding.text(merge_patch(before.parsed, self.parsed)).encode()
+            except _NoPatch:
+                return None
         return patch if len(patch) < len(self.document.body) else None
 
 
 class _NoPatch(Exception):
     """A merge patch can't say it: in one, null means that a member goes (RFC 8895 section 6.3)."""
+
+
+def _cost_map_patch(before: CostMapParts, after: CostMapParts) -> bytes:
+    """The patch between two cost maps, by their matrices: their texts are long."""
+    costs = after.table.patch_from(before.table)
+    members = []
+    if before.meta != after.meta:
+        members.append(f'"meta":{encoding.text(merge_patch(before.meta, after.meta))}')
+    if costs != "{}":
+        members.append(f'"cost-map":{costs}')
+    return f"{{{','.join(members)}}}".encode()
 
 
 def merge_patch(before: Any, after: Any) -> Any:
@@ -117,12 +148,12 @@ class Resources(Protocol):
 
 @dataclass(frozen=True)
 class Addition:
-    """An AddUpdateReq (section 6.5). `body` is what is posted to the resource, empty without `input`."""
+    """An AddUpdateReq (section 6.5). `input` is what is posted to the resource, None without."""
 
     resource_id: str
     tag: str
     incremental: bool
-    body: bytes
+    input: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -193,11 +224,8 @@ def _addition(value: Any, path: str) -> Addition:
     incremental = request.get("incremental-changes", True)
     if not isinstance(incremental, bool):
         raise ProtocolError("E_INVALID_FIELD_TYPE", field=f"{path}/incremental-changes")
-    try:
-        body = json.dumps(request["input"]).encode() if "input" in request else b""
-    except RecursionError:
-        raise ProtocolError("E_SYNTAX", syntax_error="nested too deeply") from None
-    return Addition(resource_id, tag, incremental, body)
+    given = as_object(request["input"], f"{path}/input") if "input" in request else None
+    return Addition(resource_id, tag, incremental, given)
 
 
 @dataclass(frozen=True)
@@ -216,9 +244,23 @@ class Event:
 @dataclass
 class _Substream:
     request: Addition
-    kept_bytes: int
-    """Of an answer that is kept for this substream alone."""
+    now: Content
+    made_of: Resources
+    is_own: bool
+    """Its answers are made, and kept, for it alone."""
     sent: Content | None = None
+
+    @property
+    def kept_bytes(self) -> int:
+        return len(self.now.document.body) if self.is_own else 0
+
+    @property
+    def work(self) -> int:
+        return self.now.document.work if self.is_own else 0
+
+    def is_current(self, resources: Resources, now_s: float) -> bool:
+        """Whether the resource still says what it said."""
+        return self.made_of is resources and now_s < self.now.document.until_s
 
 
 class Stream:
@@ -229,7 +271,7 @@ class Stream:
     """
 
     def __init__(
-        self, request: StreamRequest, resources: Resources, client_ip: str, control_uri: str
+        self, request: StreamRequest, resources: Resources, client_ip: str, control_uri: str, now_s: float
     ) -> None:
         """Raises ProtocolError where the request has an error; then there is no stream (section 6.5)."""
         self._client_ip = client_ip
@@ -237,7 +279,7 @@ class Stream:
         self._used: set[str] = set()
         self._control: list[Event] = [_control({"control-uri": control_uri})]
         self.over = False
-        self._add(request, resources, now_s=0.0)
+        self._add(request, resources, now_s)
 
     def change(self, request: StreamRequest, resources: Resources, now_s: float) -> None:
         """What the client asks on the control URI. Raises ProtocolError, and then nothing has changed.
@@ -266,14 +308,19 @@ class Stream:
         data: list[Event] = []
         for name in sorted(self._active, key=lambda name: _depth(self._active[name], resources.streamed)):
             substream = self._active[name]
-            try:
-                now = self._content(substream.request, f"add/{name}", resources, now_s)
-            except ProtocolError:
-                self._stop((name,), "there is no such resource any more, or not with this input")
+            if not substream.is_current(resources, now_s):
+                budget = _MOST_WORK - sum(other.work for key, other in self._active.items() if key != name)
+                try:
+                    substream.now = self._content(substream.request, name, resources, now_s, budget)
+                except (ProtocolError, TooMuchWork):
+                    self._stop((name,), "there is no such resource any more, or not with this input")
+                    continue
+                substream.made_of = resources
+            if substream.sent is substream.now:
                 continue
-            if substream.sent is None or substream.sent.document.body != now.document.body:
-                data.append(_update(name, substream, now))
-            substream.sent = now
+            if substream.sent is None or substream.sent.document.body != substream.now.document.body:
+                data.append(_update(name, substream))
+            substream.sent = substream.now
         control, self._control = self._control, []
         return control + data
 
@@ -282,12 +329,16 @@ class Stream:
         if reused:
             raise wrong_value("add", reused[0])
         added: dict[str, _Substream] = {}
+        budget = _MOST_WORK - sum(substream.work for substream in self._active.values())
         for name, addition in request.add.items():
-            content = self._content(addition, f"add/{name}", resources, now_s)
+            try:
+                content = self._content(addition, name, resources, now_s, budget)
+            except TooMuchWork:
+                raise wrong_value("add", name) from None
             is_current = bool(addition.tag) and content.has_tag(addition.tag)
             is_own = bool(resources.streamed[addition.resource_id].accepts)
-            kept_bytes = len(content.document.body) if is_own else 0
-            added[name] = _Substream(addition, kept_bytes, content if is_current else None)
+            added[name] = _Substream(addition, content, resources, is_own, content if is_current else None)
+            budget -= added[name].work
             if self._too_much(added.values()):
                 raise wrong_value("add", name)
         self._active.update(added)
@@ -301,14 +352,27 @@ class Stream:
             or sum(substream.kept_bytes for substream in every) > _MOST_BYTES
         )
 
-    def _content(self, request: Addition, path: str, resources: Resources, now_s: float) -> Content:
-        """Raises ProtocolError: an unknown resource, or what the resource itself says of the input."""
+    def _content(
+        self, request: Addition, name: str, resources: Resources, now_s: float, budget: int
+    ) -> Content:
+        """What the resource says.
+
+        Raises ProtocolError: an unknown resource, no input where it needs one, or what the resource itself
+        says of the input; and TooMuchWork where the answer is more than `budget`.
+        """
         entry = resources.streamed.get(request.resource_id)
         if entry is None:
-            raise wrong_value(f"{path}/resource-id", request.resource_id)
+            raise wrong_value(f"add/{name}/resource-id", request.resource_id)
         if not entry.accepts:
             return resources.content(entry)
-        return Content(entry.answer(Query(request.body, self._client_ip, now_s)))
+        path = f"add/{name}/input"
+        if request.input is None:
+            raise ProtocolError("E_MISSING_FIELD", field=path)
+        try:
+            return Content(entry.answer(Query(b"", self._client_ip, now_s, request.input, budget)))
+        except ProtocolError as error:
+            field = f"{path}/{error.field}" if error.field else path
+            raise ProtocolError(error.code, field=field, value=error.value) from None
 
     def _stop(self, substreams: Iterable[str], why: str) -> None:
         """Removing a substream twice is no error, but is told once."""
@@ -318,7 +382,8 @@ class Stream:
         self.over = self.over or not self._active
 
 
-def _update(name: str, substream: _Substream, now: Content) -> Event:
+def _update(name: str, substream: _Substream) -> Event:
+    now = substream.now
     if substream.request.incremental and substream.sent is not None:
         patch = now.patch_from(substream.sent)
         if patch is not None:

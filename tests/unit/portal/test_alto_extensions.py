@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
+import sys
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from alto_worlds import (
+    CLIENT,
     HOPCOUNT,
     HOPCOUNT_JSON,
     RFC_COSTS,
@@ -19,8 +23,8 @@ from alto_worlds import (
     published,
 )
 
-from testbed.portal.alto import performance
-from testbed.portal.alto.model import Calendar
+from testbed.portal.alto import encoding, performance
+from testbed.portal.alto.model import Calendar, Query, TooMuchWork
 from testbed.portal.config import ExternalConfig, LinkConfig, PidConfig, PortalConfig
 from testbed.portal.internal import InternalView
 
@@ -188,17 +192,91 @@ def test_calendared_is_an_unknown_field_where_nothing_has_a_calendar() -> None:
     assert costs({"cost-type": ROUTINGCOST_JSON, "calendared": 5})["PID1"]["PID2"] == 5
 
 
-def test_calendars_that_would_be_too_long_are_refused() -> None:
-    count = 60
+def test_the_whole_calendar_is_always_answered_and_what_is_longer_is_refused_by_a_field_that_is_there() -> (
+    None
+):
+    count = 40
     calendar = Calendar(0.0, 60.0, (1.0,) * 1440)
     prefixes = {f"p{i}": [f"10.{i}.0.0/16"] for i in range(count)}
+    ones = np.ones((count + 1, count + 1))
     world = published(
-        prefixes, [(ROUTINGCOST, np.ones((count + 1, count + 1)))], calendars={"num-routingcost": calendar}
+        prefixes, [(ROUTINGCOST, ones), (HOPCOUNT, ones)], calendars={"num-routingcost": calendar}
     )
     body: dict[str, Any] = {"cost-type": ROUTINGCOST_JSON, "calendared": [True]}
-    assert error(world, "filtered-costmap", body) == {"code": "E_INVALID_FIELD_VALUE", "field": "pids"}
-    body["pids"] = {"srcs": ["p1"], "dsts": ["p2"]}
-    assert len(post(world, "filtered-costmap", body)["cost-map"]["p1"]["p2"]) == 1440
+    found = post(world, "filtered-costmap", body)["cost-map"]
+    assert {len(costs) for row in found.values() for costs in row.values()} == {1440}
+    assert (len(found), len(found["p1"])) == (count + 1, count + 1)
+
+    twice = {"multi-cost-types": [ROUTINGCOST_JSON] * 2, "calendared": [True, True]}
+    refused = {"code": "E_INVALID_FIELD_VALUE", "field": "calendared"}
+    assert error(world, "filtered-costmap", twice) == refused
+    twice["pids"] = {"srcs": [], "dsts": []}
+    assert error(world, "filtered-costmap", twice) == {**refused, "field": "pids"}
+    many = [f"ipv4:10.{i % count}.0.{i // count}" for i in range(100)]
+    ends = {**body, "endpoints": {"srcs": many, "dsts": many}}
+    assert error(world, "endpointcost", ends) == {**refused, "field": "endpoints"}
+
+
+def test_a_calendar_of_costs_beyond_all_numbers_has_the_largest_number() -> None:
+    world = published(
+        {"a": ["0.0.0.0/0", "::/0"]},
+        [(ROUTINGCOST, np.array([[1e308]]))],
+        calendars={"num-routingcost": Calendar(0.0, 60.0, (10.0, 1.0))},
+    )
+    answer = post(world, "filtered-costmap", {"cost-type": ROUTINGCOST_JSON, "calendared": [True]}, now_s=0.0)
+    assert answer["cost-map"] == {"a": {"a": [sys.float_info.max, 1e308]}}
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_no_number_of_json_is_never_written_as_one(value: float) -> None:
+    with pytest.raises(ValueError, match="no JSON number"):
+        encoding.number(value)
+
+
+def test_endpoints_that_share_a_pid_are_tested_as_that_pid() -> None:
+    rng = np.random.default_rng(5)
+    prefixes = {f"p{i}": [f"10.{i}.0.0/16"] for i in range(6)}
+    costs = np.round(10 * rng.random((7, 7)), 1)
+    costs[2, 3] = np.nan
+    world = published(prefixes, [(ROUTINGCOST, costs)])
+    ends = [f"ipv4:10.{i}.0.{k}" for k in (1, 2) for i in rng.permutation(6)]
+    body = {
+        "cost-type": ROUTINGCOST_JSON,
+        "or-constraints": [["ge 2", "lt 5"], ["gt 8"]],
+        "endpoints": {"srcs": ends, "dsts": ends[3:9]},
+    }
+    expected: dict[str, dict[str, float]] = {}
+    for source in ends:
+        for target in ends[3:9]:
+            cost = costs[int(source.split(".")[1]), int(target.split(".")[1])]
+            if 2 <= cost < 5 or cost > 8:
+                expected.setdefault(source, {})[target] = cost
+    assert post(world, "endpointcost", body)["endpoint-cost-map"] == expected
+
+
+def test_tests_count_in_what_one_answer_may_take() -> None:
+    count = 400
+    prefixes = {f"p{i}": [f"10.{i // 256}.{i % 256}.0/24"] for i in range(count)}
+    world = published(prefixes, [(ROUTINGCOST, np.ones((count + 1, count + 1)))])
+    tests = ["ge 0"] * 1000
+    for field, value in (("constraints", tests), ("or-constraints", [tests])):
+        body: dict[str, Any] = {"cost-type": ROUTINGCOST_JSON, field: value}
+        assert error(world, "filtered-costmap", body) == {"code": "E_INVALID_FIELD_VALUE", "field": field}
+        body["pids"] = {"srcs": ["p1"], "dsts": []}
+        assert len(post(world, "filtered-costmap", body)["cost-map"]["p1"]) == count + 1
+
+
+def test_an_answer_that_is_more_work_than_allowed_is_not_made() -> None:
+    few = {"cost-type": ROUTINGCOST_JSON, "pids": {"srcs": ["PID1"], "dsts": ["PID2", "PID3"]}}
+    tested = {**few, "constraints": ["ge 0"]}
+    asked = entry(WORLD, "filtered-costmap")
+    for body, most, fits in ((few, 2, True), (few, 1, False), (tested, 2, False), (tested, 1000, True)):
+        query = Query(json.dumps(body).encode(), CLIENT, 0.0, most_work=most)
+        if fits:
+            assert asked.answer(query).work <= most
+        else:
+            with pytest.raises(TooMuchWork):
+                asked.answer(query)
 
 
 def test_performance_metrics_are_in_the_units_of_rfc_9439() -> None:

@@ -7,7 +7,7 @@ import hashlib
 import re
 import ssl
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from urllib.request import HTTPDigestAuthHandler, HTTPPasswordMgrWithDefaultRealm, build_opener
 
@@ -16,14 +16,16 @@ import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from portal_site import serving
+from portal_site import published, serving
 
 from testbed.errors import UserError
+from testbed.portal import connections
 from testbed.portal.access import (
     BadAuthorization,
     Credentials,
     DigestGuard,
     RateLimit,
+    Shares,
     Unauthorized,
     digest_line,
     load_credentials,
@@ -415,3 +417,109 @@ async def test_more_connections_than_allowed_get_503_and_those_there_are_stay() 
                 break
             await asyncio.sleep(0.01)
         assert await status(*await connect()) == b"200"
+
+
+async def test_a_client_has_only_its_share_of_the_connections() -> None:
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    access = AccessConfig(connections=10, connections_per_client=2)
+    async with serving(access=access) as service, AsyncExitStack() as stack:
+        host, port = service.addresses[0].split(":")
+
+        async def status(client: str) -> bytes:
+            reader, writer = await asyncio.open_connection(host, port, local_addr=(client, 0))
+            stack.callback(writer.close)
+            writer.write(request)
+            return (await reader.readline()).split()[1]
+
+        assert [await status("127.0.0.1") for _ in range(4)] == [b"200", b"200", b"503", b"503"]
+        assert await status("127.0.0.2") == b"200"
+
+
+def test_shares_are_of_all_and_of_each_client_an_ipv6_client_being_its_network() -> None:
+    shares = Shares(most=4, most_of_one=2)
+    assert [shares.take(f"2001:db8::{number}") for number in range(3)] == [True, True, False]
+    assert shares.take("2001:db8:0:1::1")
+    assert shares.take("10.0.0.1")
+    assert len(shares) == 4
+    assert not shares.take("10.0.0.2")
+    shares.give_back("2001:db8::9")
+    assert shares.take("10.0.0.2")
+    assert not shares.take("2001:db8::3")
+    for address in ("2001:db8::1", "2001:db8:0:1::1", "10.0.0.1", "10.0.0.2"):
+        shares.give_back(address)
+    assert len(shares) == 0
+    assert not shares._taken
+
+
+async def test_connections_count_from_when_they_are_accepted_also_in_the_handshake(
+    pem: tuple[trustme.CA, TlsConfig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority, config = pem
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr(connections, "HANDSHAKE_S", 0.5)
+    access = AccessConfig(tls=config, connections=3)
+    async with serving(access=access) as service, AsyncExitStack() as stack:
+        host, port = service.addresses[0].split(":")
+
+        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection(host, port)
+            stack.callback(writer.close)
+            return reader, writer
+
+        silent = [await connect() for _ in range(3)]
+        for _ in range(100):
+            if service.status()["connections"] == 3:
+                break
+            await asyncio.sleep(0.01)
+        assert service.status()["connections"] == 3
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await asyncio.open_connection(host, port, ssl=trusting)
+        silent[0][1].close()
+        for reader, _ in silent[1:]:  # their time is over
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+        for _ in range(100):
+            if service.status()["connections"] == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert service.status()["connections"] == 0
+
+        monkeypatch.undo()
+        for _ in range(5):  # what is no TLS gives its place back
+            reader, writer = await connect()
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            with suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 10)
+        reader, writer = await asyncio.open_connection(host, port, ssl=trusting)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"200"
+        assert service.status()["connections"] == 1
+        writer.close()
+    assert not caplog.records
+
+
+async def test_long_answers_come_whole_over_tls_and_who_does_not_read_is_hung_up_on(
+    pem: tuple[trustme.CA, TlsConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, config = pem
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    size = 250
+    names = {f"p{number}": [f"10.{number}.0.0/16"] for number in range(size)}
+    said = published([[i + j + 0.123456789012 for j in range(size)] for i in range(size)], prefixes=names)
+    monkeypatch.setattr(connections, "WRITE_S", 0.5)
+    async with serving(said, access=AccessConfig(tls=config)) as service:
+        url = service.url + "costmap/num-routingcost"
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=trusting) as answer:
+            assert len((await answer.json(content_type=None))["cost-map"]) == size
+        host, port = service.addresses[0].split(":")
+        _, writer = await asyncio.open_connection(host, port, ssl=trusting, limit=1024)
+        writer.write(b"GET /costmap/num-routingcost HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        await asyncio.sleep(0.2)
+        for _ in range(500):
+            if service.status()["connections"] == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert service.status()["connections"] == 0
+        writer.close()

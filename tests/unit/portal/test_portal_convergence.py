@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 
 from testbed.portal.charging import charging_volume
 from testbed.portal.config import PortalConfig
-from testbed.portal.elastic import Demand, Period, billed_loop, price_loop, random_demand
+from testbed.portal.elastic import Demand, random_demand
 from testbed.portal.internal import InternalView
 from testbed.portal.optimum import NoOptimumError, least_bill, least_distance_product, least_utilisation
+from testbed.portal.rehearsal import (
+    NEIGHBOUR_PRICES,
+    Period,
+    billed_loop,
+    price_loop,
+    random_problem,
+    three_neighbours,
+)
 from testbed.portal.view import portal_config
 from testbed.spec.topology import load_topology
 from testbed.topology.compile import compile_network
@@ -26,19 +34,6 @@ TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 def portal(name: str, **pricing: object) -> PortalConfig:
     network = compile_network(load_topology(TOPOLOGIES / f"{name}.yaml")[0])
     return portal_config(network, compute_routes(network), name, listen="127.0.0.1:0", pricing=pricing)
-
-
-def problem(config: PortalConfig, seed: int, utilisation: float) -> tuple[InternalView, Demand]:
-    """Random background and demand whose least maximum utilisation is `utilisation`, or close to it."""
-    rng = np.random.default_rng(seed)
-    view = InternalView.of(config)
-    demand = random_demand(view.own, 2 * view.own, (3, 5, 8)[seed % 3], 1e6, rng)
-    alone = least_utilisation(replace(view, background_bps=np.zeros(len(view.ways))), demand).value
-    background = rng.uniform(0, 0.3, len(view.ways)) * view.capacity_bps
-    view = replace(view, background_bps=background)
-    demand = replace(demand, rate_bps=demand.rate_bps * utilisation / alone)
-    best = least_utilisation(view, demand).value
-    return view, replace(demand, rate_bps=demand.rate_bps * utilisation / best)
 
 
 def carried(view: InternalView, demand: Demand) -> np.ndarray:
@@ -53,18 +48,37 @@ def highest(view: InternalView, traffic_bps: np.ndarray) -> float:
 @pytest.mark.parametrize("name", ["abilene", "isp-a"])
 def test_mlu_comes_within_a_percent_of_the_optimum_and_stays(name: str, seed: int) -> None:
     config = portal(name, objective="mlu")
-    view, demand = problem(config, seed, 0.7)
+    view, demand = random_problem(config, seed, 0.7)
     best = least_utilisation(view, demand).value
     seen = [highest(view, traffic) for traffic in price_loop(view, demand, config, 250, 0.08)]
     assert seen[0] > 1.05 * best, "nothing to gain: no test"
     assert max(seen[199:]) <= 1.01 * best
 
 
+@pytest.mark.parametrize(("objective", "usual", "filled"), [("mlu", 0.08, 0.7), ("bdp", 0.3, 0.9)])
+def test_damped_steps_settle_where_demand_is_four_times_as_elastic(
+    objective: str, usual: float, filled: float
+) -> None:
+    def usual_miss(rule: str) -> float:
+        config = portal("abilene", objective=objective, step={"rule": rule})
+        misses = []
+        for seed in range(12):
+            view, demand = random_problem(config, seed, filled)
+            last = list(price_loop(view, demand, config, 250, 4 * usual))[199:]
+            program = least_utilisation if objective == "mlu" else least_distance_product
+            values = [highest(view, t) if objective == "mlu" else view.distance @ t for t in last]
+            misses.append(np.abs(np.array(values) / program(view, demand).value - 1).max())
+        return float(np.quantile(misses, 0.75))
+
+    assert usual_miss("damped") <= 0.01
+    assert usual_miss("constant") > 0.05, "nothing to damp: no test"
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", ["abilene", "isp-a"])
 def test_bdp_comes_within_a_percent_of_the_optimum_without_overfull_links(name: str, seed: int) -> None:
     config = portal(name, objective="bdp")
-    view, demand = problem(config, seed, 0.9)
+    view, demand = random_problem(config, seed, 0.9)
     best = least_distance_product(view, demand).value
     last = list(price_loop(view, demand, config, 250, 0.3))[199:]
     assert [view.distance @ traffic for traffic in last] == pytest.approx([best] * len(last), rel=0.01)
@@ -76,7 +90,7 @@ def test_without_prices_of_capacity_the_shortest_paths_would_be_overfull() -> No
     config = portal("isp-a", objective="bdp")
     over = []
     for seed in range(4):
-        view, demand = problem(config, seed, 0.9)
+        view, demand = random_problem(config, seed, 0.9)
         unlimited = replace(view, capacity_bps=view.capacity_bps * 100)
         over.append(highest(view, carried(view, least_distance_product(unlimited, demand).demand)))
     assert max(over) > 1.1
@@ -84,32 +98,20 @@ def test_without_prices_of_capacity_the_shortest_paths_would_be_overfull() -> No
 
 def test_the_bill_comes_within_five_percent_of_perfect_foresight() -> None:
     """A week of 5-minute volumes after one without P2P, three neighbours of different prices."""
-    prices = (10.0, 4.0, 6.0)
-    config = PortalConfig.model_validate(
-        {
-            "isp": "home",
-            "listen": "127.0.0.1:0",
-            "pids": [{"pid": pid, "prefixes": []} for pid in "abc"],
-            "links": [{"a": "a", "b": "b"}, {"a": "b", "b": "c"}],
-            "external": [
-                {"pid": f"x{at}", "exit": at, "price": price} for at, price in zip("abc", prices, strict=True)
-            ],
-            "pricing": {"objective": "multihoming", "update_s": 60, "charging": {"period_slots": 2016}},
-        }
-    )
+    prices, config = np.array(NEIGHBOUR_PRICES), three_neighbours(2016, update_s=60)
     rng = np.random.default_rng(1)
     before, week = Period.synthetic(14, 288, 3, rng).halves()
     volumes = billed_loop(InternalView.of(config), config, before, week, 2.0)
     np.testing.assert_allclose(volumes.sum(axis=1), week.background_bps.sum(axis=1) + week.p2p_bps)
-    best = least_bill(np.array(prices), week.background_bps, week.p2p_bps, np.full(3, 1e9), 95)
+    best = least_bill(prices, week.background_bps, week.p2p_bps, np.full(3, 1e9), 95)
     even = week.background_bps + week.p2p_bps[:, None] / 3
-    assert np.array(prices) @ charging_volume(even, 95) > 1.1 * best.value, "nothing to gain: no test"
-    assert np.array(prices) @ charging_volume(volumes, 95) <= 1.05 * best.value
+    assert prices @ charging_volume(even, 95) > 1.1 * best.value, "nothing to gain: no test"
+    assert prices @ charging_volume(volumes, 95) <= 1.05 * best.value
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_random_split_beats_the_optimum(seed: int) -> None:
-    view, demand = problem(portal("abilene"), seed, 0.8)
+    view, demand = random_problem(portal("abilene"), seed, 0.8)
     least = least_utilisation(view, demand)
     assert highest(view, carried(view, least.demand)) == pytest.approx(least.value, rel=1e-6)
     shortest = least_distance_product(view, demand)
@@ -139,7 +141,7 @@ def test_the_least_bill_is_what_its_volumes_are_billed_and_carries_all() -> None
 
 
 def test_demand_that_does_not_fit_has_no_optimum() -> None:
-    view, demand = problem(portal("abilene"), 0, 0.9)
+    view, demand = random_problem(portal("abilene"), 0, 0.9)
     with pytest.raises(NoOptimumError):
         least_distance_product(view, replace(demand, rate_bps=2 * demand.rate_bps))
 

@@ -6,14 +6,18 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 from portal_site import NUMERICAL, published, serving
 
+from testbed.portal import connections, server
 from testbed.portal.alto import documents
 from testbed.portal.alto.model import (
     COST_MAP_FILTER_TYPE,
@@ -21,7 +25,9 @@ from testbed.portal.alto.model import (
     DIRECTORY_TYPE,
     ERROR_TYPE,
     NETWORK_MAP_TYPE,
+    Document,
     Published,
+    Query,
 )
 from testbed.portal.config import AccessConfig, FaultsConfig
 from testbed.portal.server import Service
@@ -363,3 +369,282 @@ async def test_what_goes_on_is_counted(service: Service, session: aiohttp.Client
     assert status["answers"] == {"200": 1, "404": 1}
     assert status["tags"] == {"networkmap": published(kinds=(NUMERICAL,)).network_maps[0].tag}
     assert status["connections"] == 1
+
+
+async def test_many_who_want_a_map_zipped_wait_for_one_compression(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 110
+    names = {f"p{number}": [f"10.{number}.0.0/16"] for number in range(size)}
+    done: list[int] = []
+
+    def compress(body: bytes, *given: Any, **more: Any) -> bytes:
+        done.append(len(body))
+        return zipper(body, *given, **more)
+
+    zipper = gzip.compress
+    monkeypatch.setattr(gzip, "compress", compress)
+    said = published([[i + j + 0.123456789012 for j in range(size)] for i in range(size)], prefixes=names)
+    async with serving(said) as service:
+        zipped = {"Accept-Encoding": "gzip"}
+
+        async def fetch() -> bytes:
+            async with session.get(service.url + "costmap/num-routingcost", headers=zipped) as answer:
+                return await answer.read()
+
+        bodies = await asyncio.gather(*(fetch() for _ in range(20)))
+    assert len(set(bodies)) == 1
+    assert len(done) == 1
+    assert done[0] > 262_144  # large enough for the thread
+
+
+@pytest.mark.parametrize("kind", ["long body", "much work"])
+async def test_long_work_is_done_in_a_thread(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    threads: list[str] = []
+    async with serving() as service:
+        known = service.site.snapshot.by_path
+        entry = known["/costmap/filtered"]
+
+        def answer(query: Query) -> Document:
+            made = entry.answer(query)
+            threads.append(threading.current_thread().name)
+            return made
+
+        service.site.snapshot.by_path = {**known, entry.path: replace(entry, answer=answer)}
+        body = json.dumps(FILTER).encode()
+        url = service.url + "costmap/filtered"
+        async with session.post(url, data=body, headers=POST) as there:
+            assert there.status == 200
+        if kind == "much work":
+            monkeypatch.setattr(server, "_AT_ONCE", 0)
+        else:
+            body += b" " * 5000
+        async with session.post(url, data=body, headers=POST) as there:
+            assert json.loads(await there.read())["cost-map"] == {"a": {"b": 1}}
+        monkeypatch.setattr(server, "_MOST_WAITING", 0)
+        async with session.post(url, data=body, headers=POST) as there:
+            assert there.status == 503
+            assert there.headers["Retry-After"]
+    assert len(threads) == 2
+    assert threads[0] == threading.main_thread().name
+    assert threads[1].startswith("answers")
+
+
+async def test_the_maps_of_a_large_network_are_made_in_a_thread_and_once(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    everything = documents.CostTable.everything
+
+    def noted(table: documents.CostTable) -> str:
+        threads.append(threading.current_thread().name)
+        return everything(table)
+
+    monkeypatch.setattr(documents.CostTable, "everything", noted)
+    size = 150
+    names = {f"p{number}": [f"10.{number}.0.0/16"] for number in range(size)}
+    async with serving(published([[1.0] * size] * size, prefixes=names)) as service:
+        found = await asyncio.gather(
+            *(get_json(session, service.url + "costmap/num-routingcost") for _ in range(5))
+        )
+    assert {len(document["cost-map"]) for document in found} == {size}
+    assert len(threads) == 1
+    assert threads[0].startswith("answers")
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await asyncio.wait_for(reader.read(), 10) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("early", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-a: "])
+async def test_who_does_not_send_its_headers_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch, early: bytes
+) -> None:
+    assert connections.HEAD_S == 10
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    async with serving() as service:
+        host, port = service.addresses[0].split(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(early)
+        assert await ended(reader)
+        # A second request on a connection is no slower; between the two a client may rest.
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /networkmap HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == b"200"
+        await asyncio.sleep(0.6)
+        writer.write(b"GET / HTTP/1.1\r\nHo")
+        writer.write(b"st: x\r\n\r\n")
+        assert b" 200 " in await reader.readuntil(b" OK\r\n")
+        writer.write(b"GET / HTTP/1.1\r\n")
+        try:
+            while await asyncio.wait_for(reader.read(65536), 10):
+                pass
+        except ConnectionError:
+            pass
+        assert await counted(service, 0)
+
+
+async def counted(service: Service, connections: int) -> bool:
+    for _ in range(500):
+        if service.status()["connections"] == connections:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("size", [40, 150])
+async def test_who_does_not_take_its_answers_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    monkeypatch.setattr(connections, "WRITE_S", 0.3)
+    names = {f"p{number}": [f"10.{number}.0.0/16"] for number in range(size)}
+    costs = [[i + j + 0.123456789012 for j in range(size)] for i in range(size)]
+    async with serving(published(costs, prefixes=names)) as service:
+        host, port = service.addresses[0].split(":")
+        with socket.socket() as there:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            there.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(there, (host, int(port)))
+            asked = b"GET /costmap/num-routingcost HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+            await asyncio.get_running_loop().sock_sendall(there, asked)
+            assert await counted(service, 1)
+            assert await counted(service, 0)
+    assert not caplog.records
+
+
+async def test_a_long_answer_waits_for_its_client_and_not_in_memory(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an answer as long as no socket's buffer is, only a piece is held for who does not read."""
+    monkeypatch.setattr(server, "_WRITE_S", 0.5)
+    monkeypatch.setattr(server, "_SLOWEST_BYTES_PER_S", 1e9)
+    held: list[int] = []
+    body = b"x" * 20_000_000
+    async with serving() as service:
+        known = service.site.snapshot.by_path
+        entry = replace(known["/costmap/filtered"], answer=lambda _query: Document("text/plain", body))
+        service.site.snapshot.by_path = {**known, entry.path: entry}
+        url = service.url + "costmap/filtered"
+        async with session.post(url, data=b"{}", headers=POST) as there:
+            assert await there.read() == body
+        host, port = service.addresses[0].split(":")
+        with socket.socket() as idle:
+            idle.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(idle, (host, int(port)))
+            head = f"POST /costmap/filtered HTTP/1.1\r\nHost: x\r\nContent-Type: {COST_MAP_FILTER_TYPE}\r\n"
+            await asyncio.get_running_loop().sock_sendall(
+                idle, f"{head}Content-Length: 2\r\n\r\n{{}}".encode()
+            )
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+                for connection in service._server.connections:
+                    if connection.transport is not None:
+                        held.append(connection.transport.get_write_buffer_size())
+            await session.close()
+            assert await counted(service, 0)
+    assert 0 < max(held) < 200_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GET http://[::1/ HTTP/1.1\r\nHost: FORGED\r\n\r\n",
+        b"GET /FORGED HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nFORGED\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nFORGED: \x00\r\n\r\n",
+        b"FORGED \x1b[31m\r\n\r\n",
+        b"POST /costmap/filtered HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nFORGED",
+    ],
+)
+async def test_a_flood_of_what_is_no_http_is_answered_and_makes_no_log(
+    service: Service, caplog: pytest.LogCaptureFixture, text: bytes
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
+    for _ in range(5):
+        head, _, body = (await ask(service, text)).partition(b"\r\n\r\n")
+        assert head.split()[1] == b"400"
+        assert b"\r\nServer: testbed-portal" in head
+        assert head.count(b"Server:") == 1
+        assert b"FORGED" not in head + body
+    assert [record.getMessage() for record in caplog.records if record.name != "asyncio"] == []
+    assert service.status()["answers"] == {"400": 5}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Content-Encoding: gzip\r\nContent-Length: 6\r\n\r\nFORGED",
+        "Content-Encoding: FORGED\r\nContent-Length: 2\r\n\r\n{}",
+        "Transfer-Encoding: chunked\r\n\r\nFORGED\r\n",
+    ],
+)
+async def test_a_broken_body_is_a_bad_request_and_makes_no_log(
+    service: Service, caplog: pytest.LogCaptureFixture, headers: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
+    head = f"POST /costmap/filtered HTTP/1.1\r\nHost: x\r\nContent-Type: {COST_MAP_FILTER_TYPE}\r\n"
+    for _ in range(5):
+        answer = await ask(service, head + "Connection: close\r\n" + headers)
+        assert answer.split()[1] in (b"400", b"200")
+        assert b"\r\nServer: testbed-portal" in answer
+    assert [record.getMessage() for record in caplog.records if record.name != "asyncio"] == []
+
+
+async def test_a_client_that_hangs_up_makes_no_log(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = service.addresses[0].split(":")
+    head = f"POST /costmap/filtered HTTP/1.1\r\nHost: x\r\nContent-Type: {COST_MAP_FILTER_TYPE}\r\n"
+    for text in (
+        "GET / HTTP/1.1\r\n",
+        head + "Content-Length: 9\r\n\r\n{",
+        head + "Content-Length: 2\r\n\r\n{}",
+    ):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(text.encode())
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+    assert await counted(service, 0)
+    assert not caplog.records
+
+
+async def test_the_public_uri_takes_the_place_of_the_sockets_address(session: aiohttp.ClientSession) -> None:
+    access = AccessConfig(public_uri="https://alto.example.net:8443/")
+    async with serving(access=access) as service:
+        resources = (await get_json(session, service.url))["resources"]
+        assert resources["networkmap"]["uri"] == "https://alto.example.net:8443/networkmap"
+        assert all(entry["uri"].startswith(str(access.public_uri)) for entry in resources.values())
+        add = json.dumps({"add": {"net": {"resource-id": "networkmap"}}})
+        params = {"Content-Type": "application/alto-updatestreamparams+json"}
+        async with session.post(service.url + "updates", data=add, headers=params) as stream:
+            await stream.content.readline()
+            control = json.loads((await stream.content.readline()).partition(b": ")[2])["control-uri"]
+    assert control.startswith("https://alto.example.net:8443/updates/control/")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "alto.example.net",
+        "ftp://x/",
+        "http://",
+        "http://u:p@x/",
+        "http://x/?q",
+        "http://x/#f",
+        "http://x:99999/",
+        "http://x:0/",
+        "http://x y/",
+        "http://x/\r\nz",
+        "http://[::1/",
+    ],
+)
+def test_a_wrong_public_uri_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="public_uri"):
+        AccessConfig(public_uri=uri)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from testbed.portal.config import PortalConfig
 from testbed.portal.internal import InternalView
+from testbed.portal.pricing import static_distances
 from testbed.topology.model import Isp, Link, Network, Pop
 from testbed.topology.routing import compute_routes
 
@@ -58,21 +59,41 @@ def rates(view: InternalView, seed: int = 1) -> np.ndarray:
 
 
 def test_the_authors_abilene_costs_what_it_cost_there_and_back() -> None:
-    """The authors count an interdomain link without the way to it (`interdomain exclude intradomain`)."""
-    view = view_of(
+    """The golden row of their example file, and the same PID's column. A way out counts alone there."""
+    config = portal(
         pids=[{"pid": str(pid), "prefixes": []} for pid in range(9)],
-        links=[{"a": a, "b": b, "weight": weight} for a, b, weight, _, _ in ABILENE],
-        external=[{"pid": pid, "exit": at} for pid, at, _ in ABILENE_EXITS],
+        links=[
+            {"a": a, "b": b, "weight": weight, "cost": [there, back]} for a, b, weight, there, back in ABILENE
+        ],
+        external=[{"pid": pid, "exit": at, "cost": cost} for pid, at, cost in ABILENE_EXITS],
+        intra_pid_distance=1,
+        pricing={"metric": "cost", "interdomain_alone": True},
     )
-    inside = [cost for *_, there, back in ABILENE for cost in (there, back)]
-    price = np.array([*inside, *np.repeat([cost for *_, cost in ABILENE_EXITS], 2)], float)
-    sums = view.path_sums(price)
-    # The golden row begins with 1, what staying in a PID costs there.
-    assert sums[0, 1:9].tolist() == [9, 0, 16, 19, 19, 14, 26, 21]
-    assert sums[1:9, 0].tolist() == [8, 0, 15, 19, 15, 14, 20, 17]
-    crossing = view.path_sums(np.where(view.interdomain, price, 0))
-    row = dict(zip(view.pids[9:], crossing[0, 9:], strict=True))
+    distances = static_distances(config)
+    assert distances.matrix[0, :9].tolist() == [1, 9, 0, 16, 19, 19, 14, 26, 21]
+    assert distances.matrix[:9, 0].tolist() == [1, 8, 0, 15, 19, 15, 14, 20, 17]
+    row = dict(zip(distances.pids[9:], distances.matrix[0, 9:], strict=True))
     assert row == {"100": 12, "105": 29, "120": 33, "200": 97}
+    column = dict(zip(distances.pids[9:], distances.matrix[9:, 0], strict=True))
+    assert column == row
+
+
+def test_a_link_without_a_cost_costs_its_weight_and_a_route_follows_weights_alone() -> None:
+    links = [
+        {"a": "a", "b": "b", "weight": 2, "cost": 50},
+        {"a": "b", "b": "c", "weight": 3},
+        {"a": "a", "b": "c", "weight": 9, "cost": 0},
+    ]
+    matrix = static_distances(portal(links=links, pricing={"metric": "cost"})).matrix
+    assert matrix.tolist() == [[0, 50, 53], [50, 0, 3], [53, 3, 0]]
+
+
+def test_a_way_out_counts_with_the_way_to_it_where_nothing_else_is_asked() -> None:
+    exits = [{"pid": "x", "exit": "a", "weight": 7}]
+    assert static_distances(portal(external=exits)).matrix[:3, 3].tolist() == [7, 9, 12]
+    alone = static_distances(portal(external=exits, pricing={"interdomain_alone": True})).matrix
+    assert alone[:3, 3].tolist() == alone[3, :3].tolist() == [7, 7, 7]
+    assert alone[0, 2] == 5
 
 
 def test_ways_are_named_by_their_link_and_the_end_that_they_leave() -> None:

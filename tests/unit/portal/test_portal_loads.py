@@ -42,6 +42,17 @@ def test_what_comes_in_over_the_border_is_counted_at_the_neighbours_end() -> Non
     assert Reading.of(document(0)).counted(WAYS)[3] == ("out", "transit.core")
 
 
+def test_a_way_out_that_is_not_counted_yet_has_not_the_load_of_the_way_in() -> None:
+    only_in = document(0)
+    del only_in["links"]["out"]["left.a"]
+    assert Reading.of(only_in).counted(WAYS)[2:] == (("out", "left.a"), ("out", "transit.core"))
+
+
+def test_the_time_between_two_readings_is_that_of_the_counts() -> None:
+    assert Reading.of(document(7)).seconds_since(Reading.of(document(2))) == 5
+    assert Reading.of(document(7)).seconds_since(Reading({}, {}, {}, frozenset())) == 0
+
+
 def test_counters_that_begin_again_or_stand_still_say_nothing() -> None:
     first, later = document(3), document(5)
     later["links"]["in"]["left.a"]["bytes"] = 7

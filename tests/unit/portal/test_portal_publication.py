@@ -20,6 +20,7 @@ from testbed.portal.alto.model import Published
 from testbed.portal.config import PortalConfig
 from testbed.portal.publication import Live, initial, resolved
 from testbed.portal.view import portal_config
+from testbed.topology.model import Direction
 from testbed.topology.routing import compute_routes
 
 ROOT = Path(__file__).parents[3]
@@ -178,7 +179,7 @@ def live_config(controller: Controlled, isp: str, **more: Any) -> PortalConfig:
 
 async def following(config: PortalConfig, site: Site, steps: Any) -> None:
     """Run the loop until the steps are done."""
-    loop = asyncio.create_task(Live(config).run(site))
+    loop = asyncio.create_task(Live(config).run(site.publish))
     try:
         await asyncio.wait_for(steps, 30)
     finally:
@@ -268,12 +269,45 @@ async def test_a_silent_controller_leaves_the_maps_and_its_return_is_noticed(
         with served(controller.fabric, controller.socket):
             await next_one(site)
 
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "portal.publication"):
         await following(config, site, steps())
     assert "answers again" in caplog.text
 
 
-async def test_without_a_controller_there_is_nothing_to_follow() -> None:
+async def test_a_link_that_gets_slower_has_less_room(tmp_path: Path) -> None:
     site = Site()
-    await asyncio.wait_for(Live(config()).run(site), 5)
+    with controlled(tmp_path) as controller:
+        config = live_config(controller, "left")
+        controller.count()
+
+        async def steps() -> None:
+            await next_one(site)
+            slow = Direction(2_000_000)
+            controller.fabric.set_directions("left.one--left.two", slow, slow)
+            while cost(await next_one(site), "num-tput", "left:one", "left:two") != 2e6 / 8:
+                pass
+
+        await following(config, site, steps())
+
+
+async def test_without_a_controller_there_is_nothing_to_follow(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    await asyncio.wait_for(Live(config()).run(site.publish), 5)
+    assert caplog.text == ""
+    await asyncio.wait_for(Live(config(pricing={"objective": "mlu"})).run(site.publish), 5)
+    assert "the prices of objective mlu stay" in caplog.text
     assert site.said == []
+
+
+def test_ranks_of_an_aggregation_are_ranks_of_its_own_distances() -> None:
+    said = initial(config(aggregations={"coarse": {"all": ["a", "c"]}}, disclosure={"levels": 3}))
+    coarse = said.costs["coarse", "num-routingcost"]
+    known = coarse[~np.isnan(coarse)]
+    assert set(known) == set(np.round(known)), "no means of ranks"
+
+
+def test_a_wrong_setting_beside_a_topology_is_an_error_with_its_place() -> None:
+    file = str(ROOT / "topologies" / "quickstart.yaml")
+    wrong = {"isp": "dslnet", "listen": "127.0.0.1:0", "topology": file, "aggregations": {"x": {"y": ["no"]}}}
+    with pytest.raises(UserError, match="there is no PID 'no'"):
+        resolved(PortalConfig.model_validate(wrong))

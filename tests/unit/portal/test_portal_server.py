@@ -161,6 +161,10 @@ def test_wrong_faults_are_refused_in_words_and_change_nothing(
         ({"colour": "blue"}, "colour"),
         ({"access": {"tls": {"certificate": "nowhere.pem", "key": "nowhere.pem"}}}, "nowhere.pem"),
         ({"access": {"digest_file": "nowhere"}}, "nowhere"),
+        ({"access": {"public_uri": "alto.example.net"}}, "public_uri"),
+        ({"listen": []}, "at least one address"),
+        ({"listen": ["127.0.0.1:0", "somewhere"]}, "somewhere"),
+        ({"aggregations": {"networkmap": {"all": ["dslnet"]}}}, "'networkmap' is the id of the full map"),
     ],
 )
 def test_wrong_input_ends_with_2_and_the_place(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -194,7 +198,8 @@ async def test_loads_from_the_controller_become_new_maps(tmp_path: Path) -> None
         stack.push_async_callback(runner.cleanup)
         await web.UnixSite(runner, tmp_path / "controller").start()
         pricing = {"objective": "mlu", "update_s": 0.05}
-        path = write(tmp_path, loads=str(tmp_path / "controller"), pricing=pricing)
+        links = [{**CONFIG["links"][0], "capacity_bps": 1e7}]
+        path = write(tmp_path, loads=str(tmp_path / "controller"), pricing=pricing, links=links)
         service = await start(load_config(path, PortalConfig), stack)
         first = service.site.snapshot.published
         for _ in range(200):
@@ -243,6 +248,29 @@ async def test_a_topology_file_is_enough(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         service = await start(load_config(path, PortalConfig), stack)
         assert len(service.site.snapshot.published.network_maps[0].prefixes) > 10
+
+
+async def test_several_addresses_are_served_each_with_its_own_uris(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        path = write(tmp_path, listen=["127.0.0.1:0", "[::1]:0"])
+        service = await start(load_config(path, PortalConfig), stack)
+        assert [address.rpartition(":")[0] for address in service.addresses] == ["127.0.0.1", "[::1]"]
+        for address in service.addresses:
+            with await asyncio.to_thread(urlopen, f"http://{address}/") as answer:
+                uri = json.load(answer)["resources"]["networkmap"]["uri"]
+            assert uri == f"http://{address}/networkmap"
+
+
+@pytest.mark.parametrize(("factors", "fits"), [(24, True), (1440, False)])
+def test_a_calendar_of_more_costs_than_one_answer_can_have_is_refused(factors: int, fits: bool) -> None:
+    pids = [{"pid": f"p{number}", "prefixes": []} for number in range(200)]
+    given = {"isp": "x", "listen": "127.0.0.1:0", "pids": pids}
+    day = {"policy": {"time_of_day": {"factors": [1.0] * factors}}}
+    if fits:
+        PortalConfig.model_validate({**given, **day})
+    else:
+        with pytest.raises(ValueError, match="give fewer factors"):
+            PortalConfig.model_validate({**given, **day})
 
 
 def test_the_record_is_json_lines_whatever_the_cost(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -141,6 +142,44 @@ async def test_there_are_only_so_many_streams_and_one_that_breaks_off_makes_room
                 break
             await asyncio.sleep(0.01)
         await post(session, service.url + "updates", BOTH)
+
+
+async def test_a_client_has_only_its_share_of_the_streams(session: aiohttp.ClientSession) -> None:
+    async with serving(access=AccessConfig(streams_per_client=1)) as service:
+        await post(session, service.url + "updates", BOTH)
+        async with session.post(service.url + "updates", data=json.dumps(BOTH), headers=PARAMS) as reply:
+            assert reply.status == 503
+        elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        async with aiohttp.ClientSession(connector=elsewhere) as other:
+            await post(other, service.url + "updates", BOTH)
+        for wrong in (b"{}", b"{"):  # what begins no stream takes no share
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(local_addr=("127.0.0.3", 0))
+            ) as other:
+                async with other.post(service.url + "updates", data=wrong, headers=PARAMS) as reply:
+                    assert reply.status == 400
+                await post(other, service.url + "updates", BOTH)
+
+
+async def test_what_a_stream_says_is_worked_out_in_a_thread(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    events = streams.Stream.events
+
+    def noted(*given: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return events(*given)
+
+    monkeypatch.setattr(streams.Stream, "events", noted)
+    async with serving() as service:
+        answer = await post(session, service.url + "updates", BOTH)
+        for _ in range(3):
+            await event(answer)
+        service.site.publish(CHANGED)
+        await event(answer)
+    assert len(threads) == 1
+    assert threads.pop().startswith("streams")
 
 
 async def test_a_quiet_stream_is_kept_alive_with_comments(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from portal_site import HOPS, NUMERICAL, published
 from testbed.portal.alto.model import (
     COST_MAP_TYPE,
     NETWORK_MAP_TYPE,
+    Calendar,
     Document,
+    Entry,
     ProtocolError,
     Published,
     Query,
@@ -21,9 +25,12 @@ from testbed.portal.alto.model import (
 from testbed.portal.alto.updates import (
     MERGE_PATCH_TYPE,
     STREAM_CONTROL_TYPE,
+    Addition,
     Content,
     Event,
     Stream,
+    StreamRequest,
+    _cost_map_patch,
     _NoPatch,
     merge_patch,
     parse_control_request,
@@ -65,7 +72,7 @@ def patched(target: Any, patch: Any) -> Any:
 def stream(add: dict[str, Any], said: Published | None = None) -> tuple[Stream, Snapshot]:
     snapshot = Snapshot(said or published())
     body = json.dumps({"add": add}).encode()
-    return Stream(parse_stream_request(body), snapshot, "10.1.0.1", URI), snapshot
+    return Stream(parse_stream_request(body), snapshot, "10.1.0.1", URI, 0.0), snapshot
 
 
 def told(events: list[Event]) -> list[tuple[str, Any]]:
@@ -281,19 +288,144 @@ def test_a_wrong_control_request_changes_nothing(fields: dict[str, Any], field: 
 )
 def test_a_wrong_request_makes_no_stream(body: bytes, code: str, field: str | None) -> None:
     with pytest.raises(ProtocolError) as error:
-        Stream(parse_stream_request(body), Snapshot(published()), "10.1.0.1", URI)
+        Stream(parse_stream_request(body), Snapshot(published()), "10.1.0.1", URI, 0.0)
     assert (error.value.code, error.value.field or None) == (code, field)
 
 
-@pytest.mark.parametrize("given", [{}, {"input": {}}, {"input": []}, {"input": {"pids": {"srcs": []}}}])
-def test_wrong_input_is_answered_as_the_resource_itself_answers_it(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("input", [{}, {"cost-type": 5}, {**FILTERED["input"], "pids": {"srcs": []}}])
+def test_wrong_input_is_answered_as_the_resource_itself_does_with_the_way_to_the_field(input: Any) -> None:
     snapshot = Snapshot(published())
-    body = json.dumps(given["input"]).encode() if given else b""
     with pytest.raises(ProtocolError) as itself:
-        snapshot.streamed["filtered-costmap"].answer(Query(body, "10.1.0.1", 0.0))
+        snapshot.streamed["filtered-costmap"].answer(Query(json.dumps(input).encode(), "10.1.0.1", 0.0))
     with pytest.raises(ProtocolError) as streamed:
-        stream({"a": {"resource-id": "filtered-costmap", **given}})
-    assert streamed.value.to_json() == itself.value.to_json()
+        stream({"a": {"resource-id": "filtered-costmap", "input": input}})
+    told = itself.value.to_json()
+    told["meta"]["field"] = "add/a/input/" + told["meta"]["field"]
+    assert streamed.value.to_json() == told
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [({}, "E_MISSING_FIELD"), ({"input": [FILTERED["input"]]}, "E_INVALID_FIELD_TYPE")]
+)
+def test_input_has_to_be_there_and_an_object(given: dict[str, Any], code: str) -> None:
+    with pytest.raises(ProtocolError) as error:
+        stream({"net": NET, "a": {"resource-id": "filtered-costmap", **given}})
+    assert error.value.to_json()["meta"] == {"code": code, "field": "add/a/input"}
+
+
+def test_input_is_taken_as_it_was_read() -> None:
+    # 1e999 is a JSON number, of which Python's json makes an infinity that it could not read again.
+    body = json.dumps({"add": {"a": FILTERED}}).replace('"input": {', '"input": {"unknown": 1e999, ')
+    assert "1e999" in body
+    events = Stream(parse_stream_request(body.encode()), Snapshot(published()), "10.1.0.1", URI, 0.0)
+    assert len(events.events(Snapshot(published()), 0.0)) == 2
+
+
+class Counted:
+    """What a snapshot has, and how often it was asked for an answer to input."""
+
+    def __init__(self, said: Published) -> None:
+        self.content = Snapshot(said).content
+        self.asked = 0
+        self.streamed = {
+            name: replace(entry, answer=partial(self._answer, entry)) if entry.accepts else entry
+            for name, entry in Snapshot(said).streamed.items()
+        }
+
+    def _answer(self, entry: Entry, query: Query) -> Document:
+        self.asked += 1
+        return entry.answer(query)
+
+
+def test_an_answer_to_input_is_made_again_only_for_what_is_new() -> None:
+    first, second = Counted(published()), Counted(published(((0, 2, 5), (1, 0, 7), (5, 7, 3))))
+    events = Stream(StreamRequest({"a": addition(FILTERED)}), first, "10.1.0.1", URI, 0.0)
+    for now_s in (0.0, 15.0, 1e9):
+        events.events(first, now_s)
+    assert first.asked == 1
+    assert len(events.events(second, 1e9)) == 1
+    assert events.events(second, 1e9) == []
+    assert second.asked == 1
+
+
+def test_a_calendar_is_told_anew_when_its_interval_has_rolled_over() -> None:
+    said = replace(published(), calendars={"num-routingcost": Calendar(0.0, 60.0, (1.0, 2.0, 3.0))})
+    resources = Counted(said)
+    wanted = {**FILTERED, "input": {**FILTERED["input"], "calendared": [True]}}
+    events = Stream(StreamRequest({"a": addition(wanted)}), resources, "10.1.0.1", URI, 10.0)
+    (first,) = told(events.events(resources, 10.0))[1:]
+    assert first[1]["cost-map"]["a"]["b"] == [1, 2, 3]
+    assert events.events(resources, 59.9) == []
+    assert resources.asked == 1
+    ((_, then),) = told(events.events(resources, 60.0))
+    assert then["cost-map"]["a"]["b"] == [2, 3, 1]
+    assert resources.asked == 2
+
+
+def addition(given: dict[str, Any]) -> Addition:
+    return parse_stream_request(json.dumps({"add": {"a": given}}).encode()).add["a"]
+
+
+def test_a_stream_has_only_so_much_made_for_it() -> None:
+    ends = [f"ipv4:10.1.{number // 250}.{number % 250}" for number in range(1000)]
+    costs = {"cost-type": FILTERED["input"]["cost-type"], "constraints": ["ge 0"] * 999 + ["lt 0"]}
+    work = {"resource-id": "endpointcost", "input": {**costs, "endpoints": {"srcs": ends, "dsts": ends}}}
+    with pytest.raises(ProtocolError) as error:
+        stream({f"s{number}": work for number in range(20)})
+    assert error.value.to_json()["meta"] == {
+        "code": "E_INVALID_FIELD_VALUE",
+        "field": "add",
+        "value": "s0",
+    }
+    less = {**work, "input": {**costs, "endpoints": {"srcs": ends[:600], "dsts": ends}}}
+    events, snapshot = stream({"first": less})
+    with pytest.raises(ProtocolError):
+        events.change(control(add={"second": less}), snapshot, 0.0)
+    events.change(control(add={"net": NET}, remove=["first"]), snapshot, 0.0)
+    events.change(control(add={"second": less}), snapshot, 0.0)
+
+
+numbers = st.sampled_from([0.0, 1.0, 2.5, float("nan"), float("nan")])
+
+
+@st.composite
+def cost_maps(draw: st.DrawFn) -> Content:
+    pids = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True))
+    size = len(pids)
+    costs = draw(st.lists(st.lists(numbers, min_size=size, max_size=size), min_size=size, max_size=size))
+    prefixes = {pid: [f"10.{ord(pid)}.0.0/16"] for pid in pids}
+    snapshot = Snapshot(published(costs, prefixes=prefixes))
+    return snapshot.content(snapshot.streamed["costmap-num-routingcost"])
+
+
+@settings(deadline=None)
+@given(before=cost_maps(), after=cost_maps())
+def test_a_patch_made_of_matrices_is_the_one_that_the_texts_make(before: Content, after: Content) -> None:
+    was, now = before.document.parts, after.document.parts
+    assert was is not None
+    assert now is not None
+    patch = json.loads(_cost_map_patch(was, now))
+    assert patch == merge_patch(before.parsed, after.parsed)
+    assert patched(before.parsed, patch) == after.parsed
+
+
+def test_the_texts_of_cost_maps_are_not_read_to_tell_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, snapshot = stream({"costs": COST})
+    events.events(snapshot, 0.0)
+
+    def fails(_content: Content) -> None:
+        raise AssertionError("the text was read")
+
+    monkeypatch.setattr(Content, "parsed", property(fails))
+    ((kind, patch),) = told(events.events(Snapshot(published(((0, 2, 5), (1, 0, 7), (5, 7, 3)))), 0.0))
+    assert (kind, patch) == (f"{MERGE_PATCH_TYPE},costs", {"cost-map": {"a": {"b": 2}, "far": {"far": 3}}})
+
+
+def test_a_very_long_text_without_parts_is_sent_whole() -> None:
+    before, after = (
+        Content(Document("application/json", json.dumps({"a": "x" * 2**20, "b": b}).encode())) for b in (1, 2)
+    )
+    assert after.patch_from(before) is None
 
 
 def test_a_stream_has_so_many_substreams_at_a_time() -> None:

@@ -149,6 +149,14 @@ SUBJECTS = "  allowed: exactly one of link, meter, portal, tracker, controller, 
         ),
         ("{at: 3 s, portal: left, state: up}", "the portal of ISP left is not down"),
         (
+            "{at: 3 s, portal: left}",
+            "events.0: says not what becomes of the portal\n  allowed: exactly one of state and faults",
+        ),
+        (
+            "{at: 3 s, portal: left, state: down, faults: {stale: true}}",
+            "events.0: changes two things\n  allowed: exactly one of state and faults",
+        ),
+        (
             "{at: 3 s, controller: stop}",
             "events.0.controller: 'stop' is not known\n  allowed: 'restart'",
         ),
@@ -184,6 +192,10 @@ def test_a_wrong_entry_gets_this_message(tmp_path: Path, entry: str, message: st
         (
             ["{at: 3 s, portal: left, state: down}", "{at: 9 s, portal: left, state: down}"],
             "entry 1: the portal of ISP left is down already",
+        ),
+        (
+            ["{at: 3 s, portal: left, state: down}", "{at: 9 s, portal: left, faults: {stale: true}}"],
+            "entry 1: the portal of ISP left is down: its faults can't be set",
         ),
         (
             [

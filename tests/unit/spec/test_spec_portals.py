@@ -41,28 +41,49 @@ def test_what_an_isp_says_counts_even_where_it_is_the_default(tmp_path: Path) ->
 def test_times_of_portals_grow_when_rates_are_scaled_down(tmp_path: Path) -> None:
     portals = experiment(
         tmp_path,
-        "  refresh: 4 s\n  pricing: {objective: multihoming, update: 2 s, slot: 1 s}\n"
+        "  refresh: 4 s\n  pricing: {objective: multihoming, update: 2 s, slot: 4 s}\n"
         "  isps:\n    dslnet: {pricing: {update: 3 s}}\n    cablenet: {levels: 4}\n",
     ).portals.slowed(0.5)
-    assert (portals.refresh, portals.pricing.update, portals.pricing.slot) == (8, 4, 2)
-    assert portals.of("dslnet").pricing.update == 6
+    assert (portals.refresh, portals.pricing.update, portals.pricing.slot) == (8, 4, 8)
+    dslnet = portals.of("dslnet").pricing
+    assert (dslnet.update, dslnet.slot, dslnet.objective) == (6, 8, "multihoming")
     assert portals.of("cablenet").pricing.update == 4
 
 
-@pytest.mark.parametrize(
-    ("isp", "speaks"),
-    [
-        ("{}", True),
-        ("{maps: closed}", False),
-        ("{faults: {absent: true}}", False),
-        ("{maps: password}", True),
-    ],
-)
-def test_a_tracker_does_not_wait_for_a_portal_that_does_not_speak_to_it(
-    tmp_path: Path, isp: str, speaks: bool
-) -> None:
-    portals = experiment(tmp_path, f"  isps:\n    dslnet: {isp}\n").portals
-    assert portals.of("dslnet").says_nothing is not speaks
+def test_what_is_given_inside_pricing_and_faults_joins_what_holds_for_all(tmp_path: Path) -> None:
+    portals = experiment(
+        tmp_path,
+        "  pricing: {objective: mlu, update: 2 s}\n  faults: {noise: 0.5}\n"
+        "  isps:\n    dslnet: {pricing: {step: {ahead: 0}}, faults: {delay: 100 ms}}\n",
+    ).portals
+    dslnet = portals.of("dslnet")
+    assert (dslnet.pricing.objective, dslnet.pricing.update, dslnet.pricing.step.ahead) == ("mlu", 2, 0)
+    assert (dslnet.faults.noise, dslnet.faults.delay) == (0.5, 0.1)
+    assert portals.of("backbone").pricing.step.ahead is None
+
+
+def test_a_step_is_a_size_or_more(tmp_path: Path) -> None:
+    size = experiment(tmp_path, "  pricing: {objective: mlu, step: 4}\n").portals.pricing.step
+    assert (size.size, size.rule) == (4, "damped")
+    more = experiment(tmp_path, "  pricing: {objective: mlu, step: {size: 4, rule: diminishing}}\n")
+    assert more.portals.pricing.to_portal()["step"] == {"size": 4, "rule": "diminishing"}
+
+
+def test_a_billing_slot_is_an_update_long_unless_it_is_given(tmp_path: Path) -> None:
+    pricing = experiment(tmp_path, "  pricing: {objective: multihoming, update: 7 s}\n").portals.pricing
+    assert pricing.to_portal()["charging"] == {"slot_s": 7, "period_slots": 100, "percentile": 95}
+
+
+def test_an_isp_without_a_portal_can_not_be_set_up(tmp_path: Path) -> None:
+    topology = (ROOT / "topologies" / "quickstart.yaml").read_text(encoding="utf-8")
+    without = topology.replace("  dslnet:\n", "  dslnet:\n    portal: false\n")
+    assert without != topology
+    (tmp_path / "topology.yaml").write_text(without, encoding="utf-8")
+    path = tmp_path / "experiment.yaml"
+    text = QUICKSTART.replace("../topologies/quickstart.yaml", "topology.yaml")
+    path.write_text(f"{text}\nportals: {{isps: {{dslnet: {{maps: closed}}}}}}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="ISP dslnet has no portal"):
+        load_experiment(path)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +91,10 @@ def test_a_tracker_does_not_wait_for_a_portal_that_does_not_speak_to_it(
     [
         ("  isps:\n    dslnett: {maps: closed}\n", "did you mean 'dslnet'"),
         ("  pricing: fast\n", "static"),
-        ("  pricing: {objective: mlu, update: 0 s}\n", "more than 0"),
+        ("  pricing: {objective: mlu, update: 500 ms}\n", "update"),
+        ("  pricing: {objective: multihoming, update: 5 s, slot: 1 s}\n", "slot as long as update"),
+        ("  pricing: {objective: bdp, projection: clip-normalise}\n", "leave projection out"),
+        ("  isps:\n    dslnet: {pricing: {projection: clip-normalise}}\n", "portal of dslnet"),
         ("  maps: secret\n", "open"),
         ("  faults: {missing: 130 %}\n", "130 %"),
         ("  faults: {selfish: 0.5}\n", "selfish"),

@@ -113,6 +113,7 @@ def test_faults_of_a_portal_are_its_own_lane_and_complete(tmp_path: Path) -> Non
     change = only(tmp_path, "{at: 2 s, portal: left, faults: {inverted: true, delay: 200 ms}}")
     assert isinstance(change.action, PortalFaults)
     assert FaultsConfig.model_validate(change.action.faults) == FaultsConfig(inverted=True, delay_s=0.2)
+    assert "seed" not in change.action.faults, "it is the trial's"
     assert change.lane == change.action.name == "left.one.portal"
     assert change.text == "portal of left has faults: delay, inverted"
     assert only(tmp_path, "{at: 2 s, portal: left, faults: {}}").text == "portal of left has faults: none"

@@ -109,10 +109,13 @@ def secret_paths(tmp_path: Path) -> Paths:
 
 def test_what_portals_are_told_to_do_is_in_their_files(tmp_path: Path, paths: Paths) -> None:
     portals = """portals:
-  pricing: {objective: mlu, update: 2 s, step: 0.5, projection: clip-normalise}
+  pricing: {objective: mlu, metric: hops, update: 2 s, step: 0.5, projection: clip-normalise}
   perturbation: 0.1
   isps:
-    left: {pricing: {objective: multihoming, slot: 3 s, period: 50}, levels: 5, faults: {stale: true}}
+    left:
+      pricing: {objective: multihoming, projection: euclidean, slot: 3 s, period: 50}
+      levels: 5
+      faults: {stale: true}
 """
     plan = plans(tmp_path, ("timeout: 60 s", f"timeout: 60 s\n{portals}"))[0]
     found = {
@@ -121,7 +124,10 @@ def test_what_portals_are_told_to_do_is_in_their_files(tmp_path: Path, paths: Pa
     }
     right, left = found["right"], found["left"]
     assert (right.pricing.objective, right.pricing.update_s, right.pricing.step.size) == ("mlu", 2, 0.5)
-    assert right.pricing.projection == "clip-normalise"
+    assert (right.pricing.projection, right.pricing.metric) == ("clip-normalise", "hops")
+    assert left.faults.seed == left.disclosure.seed == plan.seed, (
+        "another in each repeat, one for all policies"
+    )
     assert (right.disclosure.perturbation, right.disclosure.levels) == (0.1, None)
     assert (left.pricing.objective, left.disclosure.levels, left.faults.stale) == ("multihoming", 5, True)
     assert (left.pricing.charging.slot_s, left.pricing.charging.period_slots) == (3, 50)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import small_experiment
@@ -16,6 +17,7 @@ from testbed.emulation.journal import Journal
 from testbed.emulation.network import EmulatedNetwork
 from testbed.emulation.processes import Supervisor
 from testbed.errors import RunError
+from testbed.spec.portals import PortalSettings
 from testbed.trial import services as services_module
 from testbed.trial.configuration import Paths
 from testbed.trial.services import Services
@@ -133,3 +135,45 @@ def test_a_program_that_dies_when_it_starts_again_is_a_death(lab: Lab) -> None:
     lab.behave("dies")
     with pytest.raises(RunError, match="p ended with exit code 3"):
         lab.result(lab.services.restart("p"))
+
+
+def test_a_portal_may_die_once_the_swarm_runs_and_is_noted_as_lost(lab: Lab) -> None:
+    plan = lab.services._plan
+    portal = plan.portal_hosts["left"].id
+    text = f'["{lab.paths.ready(portal)}", "well"]'
+    (lab.paths.config / "portal.yaml").write_text(text)
+    lab.services._start(portal, "services_test_program", lab.paths.config / "portal.yaml", "")
+    lab.services.go_on_without_portals()
+    os.kill(lab.services._processes[portal].pid, signal.SIGKILL)
+    until_s = time.monotonic() + DEADLINE_S
+    while not lab.supervisor.lost and time.monotonic() < until_s:
+        assert lab.supervisor.deaths(0.05) == []
+    assert [process.name for process in lab.supervisor.lost] == [portal]
+    os.kill(lab.pid, signal.SIGKILL)
+    assert [process.name for process in lab.supervisor.deaths(DEADLINE_S)] == ["p"], "others may not"
+
+
+def test_a_portal_that_dies_before_the_swarm_runs_is_a_death(lab: Lab) -> None:
+    portal = lab.services._plan.portal_hosts["left"].id
+    (lab.paths.config / "portal.yaml").write_text(f'["{lab.paths.ready(portal)}", "dies"]')
+    with pytest.raises(RunError, match="ended with exit code 3"):
+        lab.services._start(portal, "services_test_program", lab.paths.config / "portal.yaml", "")
+
+
+@pytest.mark.parametrize(
+    ("portal", "speaks"),
+    [
+        ({}, True),
+        ({"maps": "closed"}, False),
+        ({"faults": {"absent": True}}, False),
+        ({"faults": {"delay": "3900 ms"}}, True),
+        ({"faults": {"delay": "4100 ms"}}, False),
+        ({"maps": "password"}, True),
+        ({"maps": "password", "faults": {"delay": "1900 ms"}}, True),
+        ({"maps": "password", "faults": {"delay": "2100 ms"}}, False),
+    ],
+)
+def test_a_tracker_does_not_wait_for_a_portal_that_does_not_speak_to_it(
+    portal: dict[str, Any], speaks: bool
+) -> None:
+    assert services_module._says_nothing(PortalSettings.model_validate(portal)) is not speaks

@@ -12,7 +12,7 @@ import small_topology
 from testbed.topology.model import Network
 from testbed.trial import record
 from testbed.trial.history import read_history
-from testbed.trial.verdict import doubts
+from testbed.trial.verdict import Guided, doubts
 
 SECOND = 10**9
 BORDER = "left.one--carrier.hub"
@@ -387,3 +387,21 @@ def test_a_meter_that_goes_may_have_dropped_what_came_since_it_last_told(network
     assert found(network, *rows, datapath="system", events=gone) == []
     (reason,) = found(network, *rows, datapath="system", events=gone[:1])
     assert reason.startswith("the switch of carrier.hub lost 80 of 1000")
+
+
+def announces(*rows: tuple[int, bool, str]) -> pa.Table:
+    named = [dict(zip(("numwant", "guided", "reason"), row, strict=True)) for row in rows]
+    return pa.Table.from_pylist(named, schema=record.TABLES["announces"])
+
+
+def test_answers_without_guidance_are_told_with_their_reasons() -> None:
+    guided = Guided.of(announces((9, True, ""), (9, False, "closed"), (9, False, "closed"), (0, False, "")))
+    assert guided.text() == "2 of 3 answers of the tracker had no guidance (closed 2)"
+    assert not guided.none
+
+
+def test_a_policy_that_never_had_guidance_is_told_from_one_that_needs_none() -> None:
+    assert Guided.of(announces((9, False, "unreachable"), (0, False, ""))).none
+    native = Guided.of(announces((9, False, "policy needs none")))
+    assert (native.none, native.text()) == (False, "")
+    assert not Guided.of(announces()).none
