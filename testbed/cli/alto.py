@@ -188,6 +188,8 @@ def _login(user: str) -> Login | None:
 
 
 async def _get_first(client: Client, uri: str, login: Login | None) -> Answer:
+    from testbed.portal.alto.model import DIRECTORY_TYPE
+
     answer = await client.get(uri, f"{DIRECTORY_TYPE},*/*;q=0.5")  # a map by itself will do as well
     if answer.status == _AUTHORISATION_NEEDED:
         if login is not None:
