@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from testbed.cli.plain import plain
 from testbed.errors import Problem, RunError, UserError
 
 if TYPE_CHECKING:
@@ -418,9 +419,9 @@ async def _watch(client: Client, visit: Visit, names: list[str], most: int | Non
             if as_json:
                 typer.echo(json.dumps({**asdict(update), "event": event.name}))
             else:
-                typer.echo(_update_text(update.kind, update.id, update.changed, update.document))
+                typer.echo(plain(_update_text(update.kind, update.id, update.changed, update.document)))
             for finding in update.findings:
-                typer.echo(f"  {finding}", err=True)
+                typer.echo(plain(f"  {finding}"), err=True)
             if most and seen >= most:
                 return
 

@@ -36,6 +36,7 @@ from testbed.cli import (
     validate,
 )
 from testbed.cli import run as run_verb
+from testbed.cli.plain import plain
 from testbed.errors import RunError, UserError
 
 EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -145,7 +146,7 @@ def _leave(error: Exception, code: int, *, debug: bool) -> None:
 
         traceback.print_exception(error)
     else:
-        print(f"testbed: {error}", file=sys.stderr)
+        print(f"testbed: {plain(str(error))}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -7,7 +7,7 @@ cannot be fetched is a finding too, except the directory itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +101,11 @@ async def follow(client: Client, root: Answer) -> Visit:
     to_see = [*visit.directories[0].delegated]
     while to_see and len(visit.directories) < _MOST_DIRECTORIES:
         entry = to_see.pop(0)
-        uri = _canonical(entry.uri)
+        try:
+            uri = _canonical(entry.uri)
+        except ValueError as error:
+            visit.findings.append(Finding(base("9.2.2"), entry.id, f"'{entry.uri}' is no URI: {error}"))
+            continue
         if uri in visit.directory_documents:
             continue
         visit.directory_documents[uri] = None
@@ -147,11 +151,24 @@ async def examine(client: Client, visit: Visit) -> list[Finding]:
     for entry in sorted(gets, key=lambda entry: entry.media_type != NETWORK_MAP_TYPE):
         findings += await _examined(client, visit, entry)
     for entry in visit.closure.resources.values():
-        for number, probe in enumerate(probes(entry, visit.known)):
+        asked, unable = _probes_of(entry, visit)
+        findings += unable
+        for number, probe in enumerate(asked):
             findings += await _probed(client, visit, probe, number)
         if entry.media_type == UPDATE_STREAM_TYPE:
             findings += await _streamed(client, visit, entry)
     return list(dict.fromkeys(findings))
+
+
+def _guarded(look: Callable[[], Iterable[Finding]], where: str) -> list[Finding]:
+    """What `look` finds; a document that is not even of the right shape is a finding of its own."""
+    found: list[Finding] = []
+    try:
+        found.extend(look())
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        what = f"it is of another shape than its type says, and can't be checked further ({error!r})"
+        found.append(Finding(base("8.3.3"), where, what))
+    return found
 
 
 async def _examined(client: Client, visit: Visit, entry: Resource) -> list[Finding]:
@@ -160,13 +177,15 @@ async def _examined(client: Client, visit: Visit, entry: Resource) -> list[Findi
     except (Unreachable, NotAlto) as error:
         return [Finding(base("9.2.2"), entry.id, f"it cannot be had: {error}")]
     visit.documents[entry.id] = document
-    wrong = list(checking.check_get(document, entry, visit.known.network_maps))
+    wrong = _guarded(lambda: checking.check_get(document, entry, visit.known.network_maps), entry.id)
     for look in range(_MORE_LOOKS if entry.media_type == COST_MAP_TYPE else 0):
         if not wrong:
             break
         # Between our two questions a new network map may have been published: then the pair did not fit.
         changed = await _refresh(client, visit, [*entry.uses, entry.id])
-        wrong = list(checking.check_get(visit.documents[entry.id], entry, visit.known.network_maps))
+        wrong = _guarded(
+            lambda: checking.check_get(visit.documents[entry.id], entry, visit.known.network_maps), entry.id
+        )
         if look and not changed:
             break
     return findings + wrong
@@ -179,11 +198,22 @@ async def _probed(client: Client, visit: Visit, probe: Probe, number: int) -> li
             break
         # The maps may be of another time than this answer; with those of now it is asked once more.
         changed = await _refresh(client, visit, _about(visit, probe.resource))
-        again = list(probes(probe.resource, visit.known))
+        again, _ = _probes_of(probe.resource, visit)
         findings = await _sent(client, again[number] if number < len(again) else probe)
         if look and not changed:
             break
     return findings
+
+
+def _probes_of(resource: Resource, visit: Visit) -> tuple[list[Probe], list[Finding]]:
+    """The requests to a service; none where the maps that they would be made of are in no shape for it."""
+    asked: list[Probe] = []
+
+    def look() -> Iterable[Finding]:
+        asked.extend(probes(resource, visit.known))
+        return ()
+
+    return asked, _guarded(look, resource.id)
 
 
 def _about(visit: Visit, resource: Resource) -> list[str]:
@@ -200,7 +230,7 @@ async def _sent(client: Client, probe: Probe) -> list[Finding]:
         answer = await client.post(resource.uri, probe.body, resource.accepts, resource.media_type)
     except Unreachable as error:
         return [Finding(base("9.2.2"), f"{resource.id}: {probe.what}", f"no answer: {error}")]
-    return probe.findings(answer)
+    return _guarded(lambda: probe.findings(answer), f"{resource.id}: {probe.what}")
 
 
 async def _refresh(client: Client, visit: Visit, names: Iterable[str]) -> bool:
@@ -257,7 +287,8 @@ def stream_request(stream: Resource, closure: Closure, names: Iterable[str] = ()
     add = {
         entry.id: {
             "resource-id": entry.id,
-            "incremental-changes": types.get(entry.id) == MERGE_PATCH_TYPE,
+            "incremental-changes": MERGE_PATCH_TYPE
+            in str(types.get(entry.id, "")).replace(" ", "").split(","),
         }
         for entry in wanted
     }

@@ -171,10 +171,22 @@ class Watch:
         findings = list(check_get(document, resource, {}))
         if resource.media_type == COST_MAP_TYPE and len(resource.uses) == 1 and not findings:
             known = network_maps.get(resource.uses[0])
-            if known is not None and document["meta"]["dependent-vtags"][0] != known["meta"]["vtag"]:
+            if known is not None and _get(document, "meta", "dependent-vtags", 0) != _get(
+                known, "meta", "vtag"
+            ):
                 what = "it depends on another version of the network map than the stream has sent"
                 findings.append(Finding("RFC 8895, 6.7.1", resource.id, what))
         return findings
+
+
+def _get(document: Any, *path: str | int) -> Any:
+    """What stands there, None where the document has not that shape."""
+    for key in path:
+        try:
+            document = document[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return document
 
 
 def _useless(substream: str, *findings: Finding) -> Update:
