@@ -38,7 +38,6 @@ class CostTable:
         self._values: list[list[str] | None] = [None] * count
         self._cells: list[list[str] | None] = [None] * count
         self._rows: list[str | None] = [None] * count
-        self._everything: str | None = None
 
     def values(self, source: int, targets: Sequence[int]) -> Sequence[str]:
         """The costs from one PID to some PIDs as JSON numbers, "" for NaN."""
@@ -47,10 +46,8 @@ class CostTable:
 
     def everything(self) -> str:
         """The whole object of a cost map's data."""
-        if self._everything is None:
-            rows = [self._row(source) for source in range(len(self._names))]
-            self._everything = _object([row for row in rows if row])
-        return self._everything
+        rows = [self._row(source) for source in range(len(self._names))]
+        return _object([row for row in rows if row])
 
     def some(
         self, sources: Sequence[int] | None, targets: Sequence[int] | None, passed: Allowed | None
@@ -101,9 +98,8 @@ class CostTable:
             ):
                 rows.append(self._row(source))  # all of it is new
                 continue
-            cells = self._cells_of(source)
             members = [
-                cells[target] if target < count and cells[target] else f"{names[target]}null"
+                self._cell(source, target) if target < count else f"{names[target]}null"
                 for target in np.flatnonzero(changed[source]).tolist()
             ]
             rows.append(f"{names[source]}{{{','.join(members)}}}")
@@ -112,23 +108,36 @@ class CostTable:
     def _values_of(self, source: int) -> list[str]:
         known = self._values[source]
         if known is None:
-            row: list[float] = self.matrix[source].tolist()
-            known = self._values[source] = ["" if cost != cost else encoding.number(cost) for cost in row]
+            known = self._values[source] = self._made_values(source)
         return known
 
     def _cells_of(self, source: int) -> list[str]:
         known = self._cells[source]
         if known is None:
-            values = zip(self._names, self._values_of(source), strict=True)
-            known = self._cells[source] = [name + value if value else "" for name, value in values]
+            known = self._cells[source] = self._made_cells(source)
         return known
 
     def _row(self, source: int) -> str:
         known = self._rows[source]
         if known is None:
-            cells = ",".join([cell for cell in self._cells_of(source) if cell])
-            known = self._rows[source] = f"{self._names[source]}{{{cells}}}" if cells else ""
+            # Its cells are not kept: those of all rows are ten times as large as the text.
+            cells = self._cells[source] or self._made_cells(source)
+            row = ",".join([cell for cell in cells if cell])
+            known = self._rows[source] = f"{self._names[source]}{{{row}}}" if row else ""
         return known
+
+    def _made_cells(self, source: int) -> list[str]:
+        values = zip(self._names, self._made_values(source), strict=True)
+        return [name + value if value else "" for name, value in values]
+
+    def _made_values(self, source: int) -> list[str]:
+        row: list[float] = self.matrix[source].tolist()
+        return ["" if cost != cost else encoding.number(cost) for cost in row]
+
+    def _cell(self, source: int, target: int) -> str:
+        """The member for one destination in a patch."""
+        cost = float(self.matrix[source, target])
+        return self._names[target] + ("null" if cost != cost else encoding.number(cost))
 
 
 @dataclass(frozen=True)

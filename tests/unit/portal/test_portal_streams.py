@@ -152,10 +152,11 @@ async def test_a_client_has_only_its_share_of_the_streams(session: aiohttp.Clien
         elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
         async with aiohttp.ClientSession(connector=elsewhere) as other:
             await post(other, service.url + "updates", BOTH)
-        for wrong in (b"{}", b"{"):  # what begins no stream takes no share
-            async with aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(local_addr=("127.0.0.3", 0))
-            ) as other:
+        for client, wrong in (
+            ("127.0.0.3", b"{}"),
+            ("127.0.0.4", b"{"),
+        ):  # what begins no stream has no share
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(client, 0))) as other:
                 async with other.post(service.url + "updates", data=wrong, headers=PARAMS) as reply:
                     assert reply.status == 400
                 await post(other, service.url + "updates", BOTH)
