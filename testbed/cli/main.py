@@ -8,8 +8,10 @@ by Ctrl-C or a signal.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from typing import Annotated
 
@@ -107,6 +109,7 @@ def run() -> None:
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, _stop)
+    sys.unraisablehook = _again
     debug = "--debug" in sys.argv[1:]
     try:
         app()
@@ -138,6 +141,22 @@ class _Stopped(SystemExit):
 
 def _stop(number: int, _: object) -> None:
     raise _Stopped(signal.Signals(number).name)
+
+
+def _again(lost: sys.UnraisableHookArgs) -> None:
+    """Send once more a signal that came where Python forgets what is raised: in a destructor, in a callback.
+
+    An import has such a callback, so that one of many signals would be lost.
+    """
+    if isinstance(lost.exc_value, _Stopped):
+        number = signal.Signals[lost.exc_value.by]
+    elif isinstance(lost.exc_value, KeyboardInterrupt):
+        number = signal.SIGINT
+    else:
+        sys.__unraisablehook__(lost)
+        return
+    # Not now: it would be raised in here, and be forgotten again.
+    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
 def _leave(error: Exception, code: int, *, debug: bool) -> None:

@@ -103,3 +103,28 @@ def test_help_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_signal_that_comes_in_a_destructor_ends_the_command_all_the_same() -> None:
+    code = """
+import os, signal, sys, time
+from testbed.cli import main
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(1000):
+            pass
+
+def verb():
+    Dying()
+    time.sleep(20)
+
+main.app = verb
+main.run()
+"""
+    for name, said in (("SIGTERM", "SIGTERM"), ("SIGINT", "Ctrl-C")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name=name)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (130, f"testbed: stopped by {said}\n")
